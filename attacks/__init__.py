@@ -1,0 +1,1 @@
+"""Attacks on the recorded transcript of a run, and the audits of its guarantees."""

@@ -1,0 +1,1 @@
+"""Differential privacy: events, accounting, ledger, noise and DP-SGD. Imports nothing of the other packages."""

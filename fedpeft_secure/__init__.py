@@ -1,0 +1,1 @@
+"""A privacy-first framework for parameter-efficient federated fine-tuning of foundation models."""
