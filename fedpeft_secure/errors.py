@@ -1,0 +1,33 @@
+"""The exceptions of `fedpeft_secure`, all below one root."""
+
+
+class FedPeftError(Exception):
+    """Something went wrong that a message of one line explains."""
+
+
+class InputError(FedPeftError):
+    """What the user gave cannot be used: the message names the setting and the remedy (exit status 2)."""
+
+
+class ConfigError(InputError):
+    """A setting of the configuration is unknown, of the wrong type or impossible."""
+
+
+class DataError(InputError):
+    """A data set, column or label cannot be read or used."""
+
+
+class ModelError(InputError):
+    """A model cannot be found, loaded or adapted."""
+
+
+class RunDirectoryError(InputError):
+    """A run directory is in use, incomplete or not one."""
+
+
+class PolicyError(FedPeftError):
+    """A client refuses to take part: the request breaks its own policy."""
+
+
+class RoundFailed(FedPeftError):
+    """A round ended without an aggregate; the run can be resumed (exit status 1)."""

@@ -1,0 +1,175 @@
+"""What a run reports: the models behind `result.json` (schema 1) and the lines of `rounds.jsonl`."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+Number = Annotated[
+    float,
+    PlainSerializer(lambda value: "inf" if math.isinf(value) else value, return_type=float | str, when_used="json"),
+]
+"""A number that may be infinite: written as the text "inf"."""
+
+ViewName = Literal["individual", "individual-dp", "sum", "sum-dp"]
+
+
+class Record(BaseModel):
+    """Base of everything in the result: no unknown fields, unchangeable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True)
+
+
+class Utility(Record):
+    """How good the model is on the test split; precision, recall and F1 are macro averages."""
+
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    loss: float
+    majority_baseline: float
+    examples: int
+    classes: tuple[str, ...]
+
+
+class ClientPrivacy(Record):
+    """What one client's messages reveal to everybody else together, over the whole ledger."""
+
+    client: str
+    epsilon_budget: Number
+    epsilon_spent: Number
+    delta: float
+    noise_multiplier: float
+    sample_rate: float
+    steps: int
+
+
+class AggregatePrivacy(Record):
+    """What the sums alone reveal about one unit of any client, under the stated assumptions."""
+
+    epsilon: Number
+    delta: float
+    noise_multiplier: float
+    honest_survivors: int
+    assumptions: str
+
+
+class Privacy(Record):
+    """Every ε with its δ, unit, relation and accountant."""
+
+    private: bool
+    unit: Literal["example", "client"]
+    relation: str
+    accountant: str
+    noise: Literal["secure", "simulation", "none"]
+    clients: tuple[ClientPrivacy, ...]
+    aggregate: AggregatePrivacy | None
+
+
+class Communication(Record):
+    """Bytes on the wire per client and round (mean over rounds and survivors)."""
+
+    upload_bytes: int
+    download_bytes: int
+    parameters_sent: int
+    full_finetuning_bytes: int
+    upload_ratio: float = Field(description="full fine-tuning in fp32, divided by upload_bytes")
+
+
+class Compute(Record):
+    """Where the time and the memory went."""
+
+    seconds: dict[str, float]
+    examples_per_second: float
+    peak_memory_bytes: int
+
+
+class RecoveredText(Record):
+    """One sentence that an attack gave back, beside what was really there."""
+
+    truth: str
+    recovered: str
+
+
+class AttackRow(Record):
+    """One attack under one view: never without its null control and interval."""
+
+    attack: str
+    view: ViewName
+    replay: bool
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    null: float | None
+    note: str = ""
+    token_budget: int | None = None
+    tokens_present: int | None = None
+    texts: tuple[RecoveredText, ...] = ()
+
+
+class Environment(Record):
+    """Enough to repeat the run."""
+
+    versions: dict[str, str]
+    processor: str
+    device: str
+    precision: str
+    seed: int
+
+
+class Setup(Record):
+    """What was run, in the words of the configuration after every "auto" was decided."""
+
+    model: str
+    data: str
+    clients: int
+    rounds: int
+    method: str
+    strategy: str
+    strategy_reason: str
+    protocol: str
+    server: str
+    train_examples: int
+    warnings: tuple[str, ...] = ()
+
+
+class Result(Record):
+    """The whole of `result.json`."""
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    setup: Setup
+    utility: Utility
+    privacy: Privacy
+    communication: Communication
+    compute: Compute
+    attacks: tuple[AttackRow, ...]
+    environment: Environment
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def to_json(self) -> str:
+        """The text of `result.json`."""
+        return self.model_dump_json(by_alias=True, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Result":
+        """Reads what `to_json` wrote."""
+        return cls.model_validate_json(text)
+
+
+class RoundRecord(Record):
+    """One line of `rounds.jsonl`."""
+
+    round: int
+    attempt: int
+    survivors: tuple[str, ...]
+    dropped: tuple[str, ...]
+    accuracy: float | None = Field(description="on the public validation split; null where it was not measured")
+    loss: float | None
+    epsilon_spent: dict[str, Number]
+    upload_bytes: int
+    download_bytes: int
+    seconds: dict[str, float]
+    model_hash: str
