@@ -1,1 +1,65 @@
 """Secure sums: a server learns the sum of its clients' vectors and nothing else. Imports nothing of the other packages."""
+
+from secagg import graph, plain
+from secagg.codec import Encoded, FixedPoint, Layout, Segment
+from secagg.crypto import seeded_entropy
+from secagg.drive import Recorder, drive
+from secagg.errors import (
+    CodecError,
+    PlanError,
+    ProtocolError,
+    RefusedError,
+    RoundFailedError,
+    SessionSpentError,
+    WireError,
+)
+from secagg.graph import GraphPlan, plan_graph
+from secagg.identity import Identity, KeyDirectory
+from secagg.manifest import Entry, Manifest, part_digest
+from secagg.masked import MaskedSum
+from secagg.memory import ClientMemory
+from secagg.messages import SERVER, Envelope, Transcript
+from secagg.plain import PlainSum
+from secagg.plan import SumPlan
+from secagg.session import Aggregate, ClientSession, Member, ServerSession
+from secagg.simulate import Cohort, SecureSum, simulate
+
+__all__ = [
+    "SERVER",
+    "Aggregate",
+    "ClientMemory",
+    "ClientSession",
+    "CodecError",
+    "Cohort",
+    "Encoded",
+    "Entry",
+    "Envelope",
+    "FixedPoint",
+    "GraphPlan",
+    "Identity",
+    "KeyDirectory",
+    "Layout",
+    "Manifest",
+    "MaskedSum",
+    "Member",
+    "PlainSum",
+    "PlanError",
+    "ProtocolError",
+    "Recorder",
+    "RefusedError",
+    "RoundFailedError",
+    "SecureSum",
+    "Segment",
+    "ServerSession",
+    "SessionSpentError",
+    "SumPlan",
+    "Transcript",
+    "WireError",
+    "drive",
+    "graph",
+    "part_digest",
+    "plain",
+    "plan_graph",
+    "seeded_entropy",
+    "simulate",
+]

@@ -1,0 +1,292 @@
+"""One client's side of the masked sum, as a state machine without I/O; SPEC.md gives the argument for each check."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from secagg import masked_messages as wire
+from secagg import rules
+from secagg.client_states import Advertised, Confirmed, Done, Public, Shared, Start, State, Uploaded
+from secagg.crypto import (
+    KEY_BYTES,
+    PAIR_MASK,
+    SELF_MASK,
+    SIGNATURE_BYTES,
+    add_mask,
+    agree,
+    derive,
+    digest,
+    seal,
+    unseal,
+)
+from secagg.crypto import x25519_public
+from secagg.errors import ProtocolError, RefusedError, SessionSpentError
+from secagg.masked_messages import ADVERTISE, CONFIRM, PHASES, SHARE, UNMASK, UPLOAD
+from secagg.memory import ClientMemory
+from secagg.messages import SERVER, Envelope
+from secagg.neighbours import SessionGraph
+from secagg.shamir import SHARE_BYTES, split
+from secagg.signing import signed_message
+from secagg.crypto import verified
+
+CURIOUS: Final = MappingProxyType(
+    {("Start", ""): ADVERTISE, ("Advertised", SHARE): SHARE, ("Shared", UPLOAD): UPLOAD, ("Uploaded", UNMASK): UNMASK}
+)
+MALICIOUS: Final = MappingProxyType(
+    {
+        ("Start", ""): ADVERTISE,
+        ("Advertised", SHARE): SHARE,
+        ("Shared", UPLOAD): UPLOAD,
+        ("Uploaded", CONFIRM): CONFIRM,
+        ("Confirmed", UNMASK): UNMASK,
+    }
+)
+
+
+@dataclass(slots=True, eq=False)
+class MaskedClient:
+    """A client session: `step` moves on exactly once, and takes its secrets along or forgets them.
+
+    Guarantee: one upload, one signed survivor set, and for each neighbour one share of one kind, ever; a step that raises
+        ends the session.
+    Assumes: `memory` of the returned session is stored before its messages are sent.
+    """
+
+    name: str
+    memory: ClientMemory
+    _state: State | None = field(repr=False)
+
+    @property
+    def done(self) -> bool:
+        """Whether the client has nothing left to say."""
+        return isinstance(self._state, Done)
+
+    @property
+    def state(self) -> str:
+        """The state's name in the transition table."""
+        return "Spent" if self._state is None else type(self._state).__name__
+
+    def step(self, inbox: tuple[Envelope, ...]) -> tuple["MaskedClient", tuple[Envelope, ...]]:
+        """Answers at most one message of the server; see `ClientSession.step`."""
+        state, self._state = self._state, None
+        if state is None:
+            raise SessionSpentError(f"session of {self.name!r} was already stepped; use the session that step returned")
+        if isinstance(state, Done):
+            raise SessionSpentError(f"session of {self.name!r} is over; start a new round")
+        table = MALICIOUS if _public(state).graph.malicious_server else CURIOUS
+        message = self._expected(inbox, state, table)
+        if message is None:
+            return MaskedClient(self.name, self.memory, state), ()
+        phase = table[type(state).__name__, message.phase]
+        new_state, memory, payload = _ANSWERS[phase](state, self.memory, message.payload)
+        envelope = Envelope(sender=self.name, recipient=SERVER, phase=phase, payload=payload)
+        return MaskedClient(self.name, memory, new_state), (envelope,)
+
+    def _expected(
+        self, inbox: tuple[Envelope, ...], state: State, table: MappingProxyType[tuple[str, str], str]
+    ) -> Envelope | None:
+        """The one message that this state answers; what was answered before is never answered again."""
+        if isinstance(state, Start):
+            if inbox:
+                raise RefusedError("the server spoke before this client advertised")
+            return Envelope(sender=SERVER, recipient=self.name, phase="", payload=b"")
+        (expected,) = (phase for name, phase in table if name == type(state).__name__)
+        found = None
+        for envelope in inbox:
+            if envelope.sender != SERVER or envelope.recipient != self.name:
+                raise RefusedError("a message is not from the server to this client")
+            if envelope.phase not in PHASES or PHASES.index(envelope.phase) > PHASES.index(expected):
+                raise RefusedError(f"the server asks for {envelope.phase!r}, this client expects {expected!r}")
+            if envelope.phase == expected:
+                if found is not None and found.payload != envelope.payload:
+                    raise RefusedError(f"the server sent two different {expected!r} messages")
+                found = envelope
+        return found
+
+
+Step = tuple[State, ClientMemory, bytes]
+
+
+def _public(state: State) -> Public:
+    assert not isinstance(state, Done)  # noqa: S101
+    return state.public
+
+
+def _advertise(state: Start, memory: ClientMemory, _payload: bytes) -> Step:
+    public = state.public
+    memory.check_start(public.plan, name=public.signer.name, contribution=_digest(state))
+    mask_private, share_private, seed = (public.entropy(KEY_BYTES) for _ in range(3))
+    commitment = commit(seed)
+    body = x25519_public(mask_private) + x25519_public(share_private) + commitment
+    after = Advertised(
+        public=public,
+        contribution=state.contribution,
+        mask_private=mask_private,
+        share_private=share_private,
+        seed=seed,
+        own_body=body,
+    )
+    return after, memory, public.signer.signed(ADVERTISE, context=public.plan.digest(), body=body)
+
+
+def commit(seed: bytes) -> bytes:
+    """Commits to a self-mask seed; hiding because the seed has 256 bits of entropy."""
+    return digest("commit", seed)
+
+
+def _digest(state: Start | Shared) -> bytes:
+    return digest("contribution", state.contribution.to_bytes())
+
+
+def sealing_key(shared: bytes, *, session: bytes, sender: str, recipient: str) -> bytes:
+    """The one-time key of one sealed share."""
+    return derive(shared, "share", session, sender.encode(), recipient.encode())
+
+
+def _share(state: Advertised, memory: ClientMemory, payload: bytes) -> Step:
+    public, plan, graph = state.public, state.public.plan, state.public.graph
+    signature_bytes = SIGNATURE_BYTES if graph.malicious_server else 0
+    roster = wire.Roster.parse(payload, num_clients=len(plan.clients), signature_bytes=signature_bytes)
+    session = wire.session_id(plan.digest(), payload)
+    neighbours = SessionGraph(graph, session=session).neighbours(public.position)
+    rules.check_roster(
+        roster, plan=plan, graph=graph, own_position=public.position, own_body=state.own_body, neighbours=neighbours
+    )
+    if public.directory is not None and graph.malicious_server:
+        rules.check_signatures(
+            roster, plan=plan, directory=public.directory, neighbours=neighbours, context=plan.digest()
+        )
+    seeds, keys = (
+        split(secret, points=graph.degree, threshold=graph.threshold, entropy=public.entropy)
+        for secret in (state.seed, state.mask_private)
+    )
+    sealed, opening_keys, own = [], {}, public.signer.name
+    for index, other in enumerate(neighbours):
+        if other not in roster.adverts:
+            continue
+        name, shared = plan.clients[other], agree(state.share_private, roster.adverts[other].share_key)
+        sending = sealing_key(shared, session=session, sender=own, recipient=name)
+        opening_keys[other] = sealing_key(shared, session=session, sender=name, recipient=own)
+        sealed.append(seal(sending, seeds[index] + keys[index], context=session))
+    after = Shared(
+        public=public,
+        contribution=state.contribution,
+        mask_private=state.mask_private,
+        seed=state.seed,
+        session=session,
+        roster=roster,
+        neighbours=neighbours,
+        opening_keys=opening_keys,
+    )
+    return after, memory, public.signer.signed(SHARE, context=session, body=b"".join(sealed))
+
+
+def _upload(state: Shared, memory: ClientMemory, payload: bytes) -> Step:
+    public, plan, graph, session = state.public, state.public.plan, state.public.graph, state.session
+    head = wire.set_bytes(len(plan.clients))
+    sharers = wire.parse_set(payload[:head], num_clients=len(plan.clients))
+    rules.check_share_set(sharers, roster=state.roster, own_position=public.position)
+    rules.check_enough(sharers, plan=plan, graph=graph, neighbours=state.neighbours, doing="shared")
+    near = [other for other in state.neighbours if other in set(sharers)]
+    records = wire.split_records(payload[head:], size=wire.SEALED_BYTES, count=len(near), what="sealed shares")
+    shares = {}
+    for other, record in zip(near, records, strict=True):
+        share = unseal(state.opening_keys[other], record, context=session)
+        if share is not None:  # a neighbour that sealed garbage only loses this client's help in its own recovery
+            shares[other] = share
+    masked = tuple(np.array(array) for array in state.contribution.residues)
+    layout = plan.layout
+    add_mask(masked, key=state.seed, purpose=SELF_MASK, layout=layout, session=session, negative=False)
+    for other in near:
+        key = agree(state.mask_private, state.roster.adverts[other].mask_key)
+        negative = public.position > other
+        add_mask(masked, key=key, purpose=PAIR_MASK, layout=layout, session=session, negative=negative)
+    for segment, array in zip(layout.segments, masked, strict=True):
+        array &= array.dtype.type(segment.modulus_mask)
+    body = layout.pack(masked)
+    remembered = memory.with_upload(
+        plan, name=public.signer.name, contribution=_digest(state), payload=digest("upload", session, body)
+    )
+    after = Uploaded(public=public, session=session, neighbours=state.neighbours, sharers=sharers, shares=shares)
+    return after, remembered, public.signer.signed(UPLOAD, context=session, body=body)
+
+
+def _accept_survivors(state: Uploaded, memory: ClientMemory, payload: bytes) -> tuple[tuple[int, ...], ClientMemory]:
+    public, plan = state.public, state.public.plan
+    survivors = wire.parse_set(payload, num_clients=len(plan.clients))
+    rules.check_survivors(survivors, sharers=state.sharers, own_position=public.position, plan=plan)
+    rules.check_enough(survivors, plan=plan, graph=public.graph, neighbours=state.neighbours, doing="survived")
+    return survivors, memory.with_survivors(plan, tuple(plan.clients[position] for position in survivors))
+
+
+def confirmed_sets(sharers: tuple[int, ...], survivors: tuple[int, ...], *, num_clients: int) -> bytes:
+    """The body that everybody signs in the consistency round."""
+    return wire.pack_set(sharers, num_clients=num_clients) + wire.pack_set(survivors, num_clients=num_clients)
+
+
+def _confirm(state: Uploaded, memory: ClientMemory, payload: bytes) -> Step:
+    survivors, remembered = _accept_survivors(state, memory, payload)
+    after = Confirmed(
+        public=state.public,
+        session=state.session,
+        neighbours=state.neighbours,
+        sharers=state.sharers,
+        survivors=survivors,
+        shares=state.shares,
+    )
+    body = confirmed_sets(state.sharers, survivors, num_clients=len(state.public.plan.clients))
+    return after, remembered, state.public.signer.signed(CONFIRM, context=state.session, body=body)
+
+
+def _unmask(state: Uploaded | Confirmed, memory: ClientMemory, payload: bytes) -> Step:
+    if isinstance(state, Uploaded):
+        survivors, memory = _accept_survivors(state, memory, payload)
+    else:
+        survivors = state.survivors
+        _check_confirmations(state, payload)
+    alive, answer = set(survivors), []
+    for other in state.neighbours:
+        if other not in set(state.sharers):
+            continue
+        share = state.shares.get(other)
+        if share is None:
+            answer.append((wire.MISSING, b""))
+        elif other in alive:
+            answer.append((wire.SEED_SHARE, share[:SHARE_BYTES]))
+        else:
+            answer.append((wire.KEY_SHARE, share[SHARE_BYTES:]))
+    body = wire.pack_shares(answer)
+    return Done(), memory, state.public.signer.signed(UNMASK, context=state.session, body=body)
+
+
+def _check_confirmations(state: Confirmed, payload: bytes) -> None:
+    """At least t of our own surviving neighbours signed the sets that we signed; with 2t > degree + corrupt, no two
+    different sets can both get there."""
+    public, plan = state.public, state.public.plan
+    signatures = wire.parse_signatures(payload, num_clients=len(plan.clients))
+    body = confirmed_sets(state.sharers, state.survivors, num_clients=len(plan.clients))
+    allowed, valid = set(state.neighbours) & set(state.survivors), 0
+    assert public.directory is not None  # noqa: S101
+    for position, signature in signatures.items():
+        if position not in allowed:
+            raise RefusedError("a confirmation is not from a surviving neighbour")
+        name = plan.clients[position]
+        message = signed_message(CONFIRM, context=state.session, name=name, body=body)
+        if not verified(public.directory.members[name], signature, message):
+            raise RefusedError(f"{name!r} confirmed another survivor set, or its signature is forged")
+        valid += 1
+    if valid < public.graph.threshold:
+        raise RefusedError(f"only {valid} neighbours confirmed the survivor set, threshold = {public.graph.threshold}")
+
+
+_ANSWERS: Final[dict[str, Callable[..., Step]]] = {
+    ADVERTISE: _advertise,
+    SHARE: _share,
+    UPLOAD: _upload,
+    CONFIRM: _confirm,
+    UNMASK: _unmask,
+}
+__all__ = ["CURIOUS", "MALICIOUS", "MaskedClient", "ProtocolError", "commit", "confirmed_sets", "sealing_key"]

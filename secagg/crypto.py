@@ -1,0 +1,158 @@
+"""The primitives, with the protocol's labels: X25519, HKDF-SHA256, AES-256-CTR masks, ChaCha20-Poly1305, Ed25519.
+
+Every key is derived under a label that names version and purpose and is bound to the session, so that no key or mask
+stream serves twice.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from secagg.codec import Layout, Segment
+from secagg.errors import RefusedError
+from secagg.packing import Residues, word_type
+
+VERSION: Final = b"fedpeft-secure/secagg/v1"
+KEY_BYTES: Final = 32
+SELF_MASK: Final = "self-mask"
+PAIR_MASK: Final = "pair-mask"
+SIGNATURE_BYTES: Final = 64
+_FIELD: Final = (1 << 255) - 19
+_LOW_ORDER: Final = frozenset(
+    {
+        0,
+        1,
+        _FIELD - 1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    }
+)
+_CHUNK_BYTES = 1 << 17
+_ZERO = bytes(_CHUNK_BYTES)
+
+Entropy = Callable[[int], bytes]
+
+
+def digest(label: str, *parts: bytes) -> bytes:
+    """SHA-256 of version, label and parts, each with its length in front."""
+    state = hashlib.sha256()
+    for part in (VERSION, label.encode(), *parts):
+        state.update(len(part).to_bytes(8, "big"))
+        state.update(part)
+    return state.digest()
+
+
+def derive(key: bytes, label: str, *context: bytes) -> bytes:
+    """HKDF-SHA256 of `key` under version, label and context; 32 bytes."""
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=digest(label, *context)).derive(key)
+
+
+def seeded_entropy(seed: bytes) -> Entropy:
+    """Returns a deterministic byte source, for simulations and tests only: AES-CTR under a key derived from `seed`."""
+    stream = Cipher(AES256(derive(seed, "seeded-entropy")), CTR(bytes(16))).encryptor()
+
+    def draw(num_bytes: int) -> bytes:
+        return stream.update(bytes(num_bytes))
+
+    return draw
+
+
+def x25519_public(private: bytes) -> bytes:
+    """The public key of a 32-byte private key."""
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def low_order(public: bytes) -> bool:
+    """Whether a public key lies in the small subgroup, where every shared secret is zero."""
+    return (int.from_bytes(public, "little") & ((1 << 255) - 1)) % _FIELD in _LOW_ORDER
+
+
+def agree(private: bytes, public: bytes) -> bytes:
+    """X25519; raises RefusedError for a public key of low order."""
+    try:
+        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        raise RefusedError("a public key is invalid: the shared secret would be zero") from None
+
+
+def add_mask(
+    target: tuple[Residues, ...], *, key: bytes, purpose: str, layout: Layout, session: bytes, negative: bool
+) -> None:
+    """Adds (or subtracts) the mask stream of `key` to `target`, in place and modulo the word.
+
+    Guarantee: uniform modulo 2^m in each coordinate; streams of other sessions, segments, lengths and widths are
+        independent.
+    Assumes: one key, one session: never called with the same key for two contributions.
+    """
+    for segment, array in zip(layout.segments, target, strict=True):
+        _add_stream(array, mask_key(key, purpose=purpose, segment=segment, session=session), negative=negative)
+
+
+def mask_key(key: bytes, *, purpose: str, segment: Segment, session: bytes) -> bytes:
+    """The AES key of one segment's mask: bound to version, purpose, session, vector name, length and width."""
+    shape = segment.length.to_bytes(8, "big") + segment.num_bits.to_bytes(1, "big")
+    return derive(key, purpose, session, segment.name.encode(), shape)
+
+
+def mask_stream(key: bytes, *, purpose: str, segment: Segment, session: bytes) -> Residues:
+    """One segment's mask on its own, shape (length,); for tests and known answers."""
+    array: Residues = np.zeros(segment.length, dtype=word_type(segment.num_bits))
+    _add_stream(array, mask_key(key, purpose=purpose, segment=segment, session=session), negative=False)
+    array &= array.dtype.type(segment.modulus_mask)
+    return array
+
+
+def _add_stream(array: Residues, aes_key: bytes, *, negative: bool) -> None:
+    """A fresh key makes the zero counter safe: the (key, counter) pair occurs once."""
+    stream = Cipher(AES256(aes_key), CTR(bytes(16))).encryptor()
+    words = min(len(array), _CHUNK_BYTES // array.itemsize)
+    buffer = bytearray(words * array.itemsize + 16)
+    mask = np.frombuffer(buffer, dtype=array.dtype.newbyteorder("<"), count=words)
+    operation = np.subtract if negative else np.add
+    for start in range(0, len(array), words):
+        part = array[start : start + words]
+        stream.update_into(memoryview(_ZERO)[: len(part) * array.itemsize], buffer)
+        operation(part, mask[: len(part)], out=part)
+
+
+def seal(key: bytes, plaintext: bytes, *, context: bytes) -> bytes:
+    """Encrypts under a key that is used once (hence the zero nonce), bound to `context`."""
+    return ChaCha20Poly1305(key).encrypt(bytes(12), plaintext, context)
+
+
+def unseal(key: bytes, sealed: bytes, *, context: bytes) -> bytes | None:
+    """Inverts `seal`; None if the bytes were not sealed under this key and context."""
+    try:
+        return ChaCha20Poly1305(key).decrypt(bytes(12), sealed, context)
+    except InvalidTag:
+        return None
+
+
+def sign(private: bytes, message: bytes) -> bytes:
+    """Ed25519."""
+    return Ed25519PrivateKey.from_private_bytes(private).sign(message)
+
+
+def ed25519_public(private: bytes) -> bytes:
+    """The public key of a 32-byte identity key."""
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def verified(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether `signature` is `public`'s on `message`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

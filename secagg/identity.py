@@ -1,0 +1,89 @@
+"""Who is who: long-lived Ed25519 identities and the directory that everybody pins."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from secagg.crypto import KEY_BYTES, Entropy, digest, ed25519_public, sign
+from secagg.errors import PlanError, WireError
+from secagg.wire import Reader, Writer
+
+DIRECTORY_MAGIC = b"FSD\x01"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """A client's own signing key; it never leaves the client, and only its owner ever makes it."""
+
+    private: bytes = field(repr=False)
+    public: bytes
+
+    @classmethod
+    def generate(cls, entropy: Entropy = os.urandom) -> "Identity":
+        """Makes a fresh identity."""
+        return cls.from_private(entropy(KEY_BYTES))
+
+    @classmethod
+    def from_private(cls, private: bytes) -> "Identity":
+        """Derives the public half."""
+        return cls(private=private, public=ed25519_public(private))
+
+    def sign(self, message: bytes) -> bytes:
+        """Signs with Ed25519; 64 bytes."""
+        return sign(self.private, message)
+
+    def save(self, path: Path) -> None:
+        """Writes the key to a new file of mode 0600; an existing one is never overwritten."""
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise PlanError(f"{path}: an identity is already there; move it away to make a new one") from None
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(self.private)
+
+    @classmethod
+    def load(cls, path: Path) -> "Identity":
+        """Reads what `save` wrote."""
+        private = path.read_bytes()
+        if len(private) != KEY_BYTES:
+            raise WireError(f"{path}: not an identity key of {KEY_BYTES} bytes")
+        return cls.from_private(private)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyDirectory:
+    """Every member's public identity key, pinned by all of them; its fingerprint is part of each round's plan."""
+
+    members: Mapping[str, bytes]
+
+    def __post_init__(self) -> None:
+        for name, public in self.members.items():
+            if len(public) != KEY_BYTES:
+                raise PlanError(f"directory: key of {name!r} has {len(public)} bytes, {KEY_BYTES} needed")
+        if len(set(self.members.values())) != len(self.members):
+            raise PlanError("directory: two members share a key; every member needs its own")
+
+    def to_bytes(self) -> bytes:
+        """Encodes the members in the order of their names."""
+        writer = Writer(DIRECTORY_MAGIC).uint(len(self.members), num_bytes=4)
+        for name in sorted(self.members):
+            writer.text(name).raw(self.members[name])
+        return writer.done()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "KeyDirectory":
+        """Parses strictly; raises WireError."""
+        reader = Reader(data=data, what="key directory").magic(DIRECTORY_MAGIC)
+        entries = []
+        for _ in range(reader.uint(num_bytes=4)):
+            entries.append((reader.text(), reader.raw(KEY_BYTES)))
+        reader.end()
+        if [name for name, _ in entries] != sorted({name for name, _ in entries}):
+            raise WireError("key directory: names are not unique and sorted")
+        return cls(members=dict(entries))
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 over all members."""
+        return digest("directory", self.to_bytes())

@@ -1,0 +1,136 @@
+"""Everything public before a round of a secure sum."""
+
+import struct
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg.codec import Encoded, FixedPoint, Layout
+from secagg.crypto import digest
+from secagg.errors import PlanError
+from secagg.graph import GraphPlan
+from secagg.manifest import Manifest
+from secagg.messages import SERVER
+from secagg.wire import Writer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SumPlan:
+    """The public parameters of one round; its digest is in every session id and under every signature.
+
+    Args:
+        protocol: label of the protocol. run, round, attempt: a retry is a new attempt, and a new release.
+        clients: the cohort, sorted. dim: coordinates of a vector. codec: with an integer max_weight.
+        weights: public weights in the order of `clients`, or None: they travel inside the sum.
+        min_cohort: fewest survivors, and fewest survivors that fill any coordinate. manifest: what everybody was sent.
+        graph: None for protocols without one. directory: fingerprint of the key directory, empty without identities.
+        noised: whether every contribution is differentially private on its own; without, the rules against differencing bite.
+        max_norm: largest L2 norm of a contribution (clip norm plus noise), or None.
+    """
+
+    protocol: str
+    run: str = ""
+    round: int = 0
+    attempt: int = 0
+    clients: tuple[str, ...]
+    dim: int
+    codec: FixedPoint
+    weights: tuple[int, ...] | None = None
+    min_cohort: int = 1
+    manifest: Manifest = field(default_factory=Manifest)
+    graph: GraphPlan | None = None
+    directory: bytes = b""
+    noised: bool = False
+    max_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if list(self.clients) != sorted(set(self.clients)) or not self.clients or SERVER in self.clients:
+            raise PlanError('clients must be unique, sorted and not called "server"')
+        if self.dim < 1 or min(self.round, self.attempt) < 0:
+            raise PlanError(f"dim = {self.dim} must be at least 1, round and attempt not negative")
+        if not 1 <= self.min_cohort <= len(self.clients):
+            raise PlanError(
+                f"min_cohort = {self.min_cohort} must be 1…{len(self.clients)}, the cohort; lower it or enlarge the cohort"
+            )
+        if self.codec.max_weight is None:
+            raise PlanError("codec.max_weight must be set in a plan")
+        if self.weights is not None and (
+            len(self.weights) != len(self.clients) or not all(1 <= w <= self.codec.weight_bound for w in self.weights)
+        ):
+            raise PlanError(
+                f"weights must be one integer 1…{self.codec.weight_bound} for each client; raise max_weight"
+            )
+        if self.graph is not None and self.graph.num_clients != len(self.clients):
+            raise PlanError(
+                f"graph is planned for {self.graph.num_clients} clients, the cohort has {len(self.clients)}"
+            )
+        if self.max_norm is not None and not self.max_norm > 0:
+            raise PlanError(f"max_norm = {self.max_norm} must be positive")
+        _check_coverage(self.manifest, self.clients, self.dim)
+
+    @property
+    def layout(self) -> Layout:
+        """Segments and moduli of a contribution."""
+        return self.codec.layout(dim=self.dim, clients=len(self.clients), summed_weights=self.weights is None)
+
+    def position(self, name: str) -> int:
+        """The place of a client in the cohort; raises PlanError for a stranger."""
+        if name not in self.clients:
+            raise PlanError(f"{name!r} is not in this round's cohort")
+        return self.clients.index(name)
+
+    def public_weight(self, name: str) -> int | None:
+        """A client's public weight, or None where weights travel inside the sum."""
+        return None if self.weights is None else self.weights[self.position(name)]
+
+    def encode(
+        self, name: str, vector: NDArray[np.floating], *, weight: int | None = None, rng: np.random.Generator
+    ) -> Encoded:
+        """Encodes a client's vector for this round; see `FixedPoint.encode`.
+
+        Args: weight: the client's own weight; leave it out where weights are public.
+        Raises: CodecError, PlanError.
+        """
+        public = self.public_weight(name)
+        if public is not None and weight not in (None, public):
+            raise PlanError(f"weight {weight} of {name!r} contradicts its public weight {public}")
+        return self.codec.encode(vector, layout=self.layout, weight=public or weight or 1, rng=rng)
+
+    def next_attempt(self) -> "SumPlan":
+        """The plan of another attempt: everybody must make a new release for it."""
+        return replace(self, attempt=self.attempt + 1)
+
+    def digest(self) -> bytes:
+        """SHA-256 over every field."""
+        codec, graph = self.codec, self.graph
+        writer = Writer(b"").text(self.protocol).text(self.run)
+        writer.uint(self.round, num_bytes=8).uint(self.attempt, num_bytes=8).uint(len(self.clients), num_bytes=4)
+        for name in self.clients:
+            writer.text(name)
+        writer.uint(self.dim, num_bytes=8).raw(struct.pack(">dd", codec.clip, codec.max_saturated))
+        writer.uint(codec.bits, num_bytes=1).uint(codec.weight_bound, num_bytes=4)
+        for weight in self.weights or ():
+            writer.uint(weight, num_bytes=4)
+        writer.uint(self.weights is not None, num_bytes=1).uint(self.min_cohort, num_bytes=4).raw(self.manifest.digest)
+        if graph is not None:
+            for number in (graph.degree, graph.threshold, graph.colluders, graph.dropouts, graph.malicious_server):
+                writer.uint(int(number), num_bytes=4)
+        writer.blob(self.directory).uint(self.noised, num_bytes=1)
+        writer.raw(struct.pack(">d", -1.0 if self.max_norm is None else self.max_norm))
+        return digest("plan", writer.done())
+
+
+def _check_coverage(manifest: Manifest, clients: tuple[str, ...], dim: int) -> None:
+    for client, entry in manifest.entries.items():
+        if client not in clients:
+            raise PlanError(f"manifest: {client!r} is not in the cohort")
+        if entry.covered and entry.covered[-1][1] > dim:
+            raise PlanError(f"manifest: {client!r} fills coordinates beyond dim = {dim}")
+
+
+def resolve_codec(codec: FixedPoint, weights: tuple[int, ...] | None) -> FixedPoint:
+    """Fills in `max_weight`: the largest public weight, or 1."""
+    if codec.max_weight is not None:
+        return codec
+    return replace(codec, max_weight=max(weights or (1,)))

@@ -1,0 +1,127 @@
+"""What a client checks before it answers: pure functions that raise `RefusedError` and never return a secret."""
+
+import hmac
+
+from secagg.crypto import verified
+from secagg.errors import RefusedError
+from secagg.graph import GraphPlan, plan_for_counts
+from secagg.identity import KeyDirectory
+from secagg.masked_messages import Roster
+from secagg.plan import SumPlan
+from secagg.session import Member
+from secagg.signing import signed_message
+
+
+def check_plan(plan: SumPlan, member: Member) -> GraphPlan:
+    """The plan is the member's own cohort, model, directory and proven parameters."""
+    plan.position(member.name)
+    if plan.min_cohort < member.min_cohort:
+        raise RefusedError(f"min_cohort = {plan.min_cohort} is below this client's {member.min_cohort}")
+    for part, value in plan.manifest.sent_to(member.name).items():
+        if not hmac.compare_digest(member.received.get(part, b""), value):
+            raise RefusedError(
+                f"manifest: part {part!r} is not what this client received; others may hold another model"
+            )
+    if set(member.received) - set(plan.manifest.sent_to(member.name)):
+        raise RefusedError("manifest: this client received parts that its entry does not list")
+    if plan.manifest.fewest_fillers(plan.clients, dim=plan.dim) < plan.min_cohort:
+        raise RefusedError(
+            f"a coordinate is filled by fewer than min_cohort = {plan.min_cohort} clients; raise ranks together"
+        )
+    graph = plan.graph
+    if graph is None:
+        raise RefusedError("a masked sum needs a graph plan; use plan_graph")
+    _check_graph(plan, graph, member)
+    if graph.malicious_server:
+        _check_directory(plan, member)
+    return graph
+
+
+def _check_graph(plan: SumPlan, graph: GraphPlan, member: Member) -> None:
+    proven = plan_for_counts(
+        graph.num_clients,
+        colluders=graph.colluders,
+        dropouts=graph.dropouts,
+        malicious_server=graph.malicious_server,
+    )
+    if graph != proven:
+        raise RefusedError(
+            f"degree {graph.degree} and threshold {graph.threshold} are not the proven {proven.degree} and {proven.threshold}"
+        )
+    population = len(plan.clients)
+    if member.directory is not None and len(member.directory.members) > population:
+        population = len(member.directory.members)  # nobody can verify that the cohort is a fair sample
+    if graph.colluders < member.adversarial_fraction * population:
+        raise RefusedError(
+            f"the plan bears {graph.colluders} corrupt clients, fewer than {member.adversarial_fraction:g} of {population}; "
+            "plan with the directory-wide number"
+        )
+
+
+def _check_directory(plan: SumPlan, member: Member) -> None:
+    if member.identity is None or member.directory is None:
+        raise RefusedError("a server that may lie needs identities; give the member its identity and key directory")
+    if plan.directory != member.directory.fingerprint:
+        raise RefusedError("the plan names another key directory than this client pinned")
+    for name in plan.clients:
+        if name not in member.directory.members:
+            raise RefusedError(f"{name!r} is not in the key directory")
+    if member.directory.members[member.name] != member.identity.public:
+        raise RefusedError("the key directory holds another key for this client")
+
+
+def check_roster(
+    roster: Roster, *, plan: SumPlan, graph: GraphPlan, own_position: int, own_body: bytes, neighbours: tuple[int, ...]
+) -> None:
+    """The roster holds our own advertisement, no key twice, and enough clients and neighbours."""
+    own = roster.adverts.get(own_position)
+    if own is None or own.body != own_body:
+        raise RefusedError("the roster omits or alters this client's own keys")
+    keys = [key for advert in roster.adverts.values() for key in (advert.mask_key, advert.share_key)]
+    if len(set(keys)) != len(keys):
+        raise RefusedError("the roster repeats a public key")
+    check_enough(tuple(roster.adverts), plan=plan, graph=graph, neighbours=neighbours, doing="advertised")
+
+
+def check_signatures(
+    roster: Roster, *, plan: SumPlan, directory: KeyDirectory, neighbours: tuple[int, ...], context: bytes
+) -> None:
+    """Each neighbour's advertisement is signed by the identity that the directory pins."""
+    for position in neighbours:
+        advert = roster.adverts.get(position)
+        if advert is None:
+            continue
+        name = plan.clients[position]
+        message = signed_message("advertise", context=context, name=name, body=advert.body)
+        if not verified(directory.members[name], advert.signature, message):
+            raise RefusedError(f"the advertisement of {name!r} is not signed by its identity")
+
+
+def check_enough(
+    present: tuple[int, ...], *, plan: SumPlan, graph: GraphPlan, neighbours: tuple[int, ...], doing: str
+) -> None:
+    """At least min_cohort clients, and the threshold among our own neighbours, are still there."""
+    if len(present) < plan.min_cohort:
+        raise RefusedError(f"only {len(present)} clients {doing}, min_cohort = {plan.min_cohort}")
+    near = len(set(present) & set(neighbours))
+    if near < graph.threshold:
+        raise RefusedError(f"only {near} neighbours {doing}, threshold = {graph.threshold}")
+
+
+def check_share_set(sharers: tuple[int, ...], *, roster: Roster, own_position: int) -> None:
+    """Everybody who shared had advertised, and we are among them."""
+    if own_position not in sharers:
+        raise RefusedError("the share set leaves this client out although it shared")
+    if not set(sharers) <= set(roster.adverts):
+        raise RefusedError("the share set names clients that never advertised")
+
+
+def check_survivors(survivors: tuple[int, ...], *, sharers: tuple[int, ...], own_position: int, plan: SumPlan) -> None:
+    """Survivors had shared, we are one of them, and each coordinate is filled by min_cohort of them."""
+    if own_position not in survivors:
+        raise RefusedError("the survivor set lists this client as dropped although it uploaded")
+    if not set(survivors) <= set(sharers):
+        raise RefusedError("the survivor set names clients that never shared or had already dropped")
+    names = tuple(plan.clients[position] for position in survivors)
+    if plan.manifest.entries and plan.manifest.fewest_fillers(names, dim=plan.dim) < plan.min_cohort:
+        raise RefusedError(f"the survivors fill a coordinate fewer than min_cohort = {plan.min_cohort} times")
