@@ -1,0 +1,48 @@
+"""Writes the report of a run directory."""
+
+import os
+from pathlib import Path
+
+from evaluations.report.figures import still_figures
+from evaluations.report.page import build_page, render
+from evaluations.report.reading import read_run
+from fedpeft_secure.errors import RunDirectoryError
+
+
+def write_report(run_dir: Path, *, show_text: bool = True) -> Path:
+    """Writes `report.html` and `plots/` into a finished run directory, each file whole or not at all.
+
+    The page needs no network and no other file. Writing it again replaces it.
+
+    Args: run_dir: holds result.json, rounds.jsonl and config.toml. show_text: whether text that an attack recovered,
+        and the truth beside it, stands in the page.
+    Returns: the path of report.html.
+    Raises: RunDirectoryError if the directory is not one of a finished run, or cannot be written.
+    """
+    run = read_run(run_dir)
+    page = render(build_page(run, show_text=show_text))
+    figures = still_figures(run)
+    target = run_dir / "report.html"
+    try:
+        (run_dir / "plots").mkdir(exist_ok=True)
+        for name, content in figures.items():
+            _replace(run_dir / "plots" / name, content)
+        _replace(target, page.encode("utf-8"))
+    except OSError as error:
+        raise RunDirectoryError(
+            f"the report cannot be written to {run_dir}: {error.strerror}; make it writable"
+        ) from None
+    return target
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Writes a file beside its target and renames it, so that no reader meets half of it."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
