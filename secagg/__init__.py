@@ -1,4 +1,4 @@
-"""Secure sums: a server learns the sum of its clients' vectors and nothing else. Imports nothing of the other packages."""
+"""Secure sums: a server learns the sum of its clients' vectors and nothing else. Imports no other package of ours."""
 
 from secagg import graph, plain
 from secagg.codec import Encoded, FixedPoint, Layout, Segment
@@ -21,6 +21,7 @@ from secagg.memory import ClientMemory
 from secagg.messages import SERVER, Envelope, Transcript
 from secagg.plain import PlainSum
 from secagg.plan import SumPlan
+from secagg.replay import replay_aggregate
 from secagg.session import Aggregate, ClientSession, Member, ServerSession
 from secagg.simulate import Cohort, SecureSum, simulate
 
@@ -60,6 +61,7 @@ __all__ = [
     "part_digest",
     "plain",
     "plan_graph",
+    "replay_aggregate",
     "seeded_entropy",
     "simulate",
 ]

@@ -5,32 +5,30 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-import numpy as np
-
 from secagg import masked_messages as wire
 from secagg import rules
 from secagg.client_states import Advertised, Confirmed, Done, Public, Shared, Start, State, Uploaded
 from secagg.crypto import (
     KEY_BYTES,
-    PAIR_MASK,
-    SELF_MASK,
     SIGNATURE_BYTES,
-    add_mask,
-    agree,
-    derive,
+    Agreement,
+    commit,
     digest,
     seal,
+    sealing_key,
     unseal,
+    verified,
+    x25519_public,
 )
-from secagg.crypto import x25519_public
-from secagg.errors import ProtocolError, RefusedError, SessionSpentError
+from secagg.errors import RefusedError, SessionSpentError
 from secagg.masked_messages import ADVERTISE, CONFIRM, PHASES, SHARE, UNMASK, UPLOAD
+from secagg.masks import PAIR_MASK, SELF_MASK, Masker
 from secagg.memory import ClientMemory
 from secagg.messages import SERVER, Envelope
 from secagg.neighbours import SessionGraph
+from secagg.packing import Residues
 from secagg.shamir import SHARE_BYTES, split
 from secagg.signing import signed_message
-from secagg.crypto import verified
 
 CURIOUS: Final = MappingProxyType(
     {("Start", ""): ADVERTISE, ("Advertised", SHARE): SHARE, ("Shared", UPLOAD): UPLOAD, ("Uploaded", UNMASK): UNMASK}
@@ -50,8 +48,8 @@ MALICIOUS: Final = MappingProxyType(
 class MaskedClient:
     """A client session: `step` moves on exactly once, and takes its secrets along or forgets them.
 
-    Guarantee: one upload, one signed survivor set, and for each neighbour one share of one kind, ever; a step that raises
-        ends the session.
+    Guarantee: one upload, one signed survivor set, and for each neighbour one share of one kind, ever; a step that
+        raises ends the session.
     Assumes: `memory` of the returned session is stored before its messages are sent.
     """
 
@@ -117,7 +115,7 @@ def _public(state: State) -> Public:
 
 def _advertise(state: Start, memory: ClientMemory, _payload: bytes) -> Step:
     public = state.public
-    memory.check_start(public.plan, name=public.signer.name, contribution=_digest(state))
+    memory.check_start(public.plan, name=public.signer.name, contribution=public.contribution_digest)
     mask_private, share_private, seed = (public.entropy(KEY_BYTES) for _ in range(3))
     commitment = commit(seed)
     body = x25519_public(mask_private) + x25519_public(share_private) + commitment
@@ -129,45 +127,32 @@ def _advertise(state: Start, memory: ClientMemory, _payload: bytes) -> Step:
         seed=seed,
         own_body=body,
     )
-    return after, memory, public.signer.signed(ADVERTISE, context=public.plan.digest(), body=body)
-
-
-def commit(seed: bytes) -> bytes:
-    """Commits to a self-mask seed; hiding because the seed has 256 bits of entropy."""
-    return digest("commit", seed)
-
-
-def _digest(state: Start | Shared) -> bytes:
-    return digest("contribution", state.contribution.to_bytes())
-
-
-def sealing_key(shared: bytes, *, session: bytes, sender: str, recipient: str) -> bytes:
-    """The one-time key of one sealed share."""
-    return derive(shared, "share", session, sender.encode(), recipient.encode())
+    return after, memory, public.signer.signed(ADVERTISE, context=public.plan_digest, body=body)
 
 
 def _share(state: Advertised, memory: ClientMemory, payload: bytes) -> Step:
     public, plan, graph = state.public, state.public.plan, state.public.graph
     signature_bytes = SIGNATURE_BYTES if graph.malicious_server else 0
     roster = wire.Roster.parse(payload, num_clients=len(plan.clients), signature_bytes=signature_bytes)
-    session = wire.session_id(plan.digest(), payload)
+    session = wire.session_id(public.plan_digest, payload)
     neighbours = SessionGraph(graph, session=session).neighbours(public.position)
     rules.check_roster(
         roster, plan=plan, graph=graph, own_position=public.position, own_body=state.own_body, neighbours=neighbours
     )
     if public.directory is not None and graph.malicious_server:
         rules.check_signatures(
-            roster, plan=plan, directory=public.directory, neighbours=neighbours, context=plan.digest()
+            roster, plan=plan, directory=public.directory, neighbours=neighbours, context=public.plan_digest
         )
     seeds, keys = (
         split(secret, points=graph.degree, threshold=graph.threshold, entropy=public.entropy)
         for secret in (state.seed, state.mask_private)
     )
     sealed, opening_keys, own = [], {}, public.signer.name
+    agreement = Agreement(state.share_private)
     for index, other in enumerate(neighbours):
         if other not in roster.adverts:
             continue
-        name, shared = plan.clients[other], agree(state.share_private, roster.adverts[other].share_key)
+        name, shared = plan.clients[other], agreement.with_public(roster.adverts[other].share_key)
         sending = sealing_key(shared, session=session, sender=own, recipient=name)
         opening_keys[other] = sealing_key(shared, session=session, sender=name, recipient=own)
         sealed.append(seal(sending, seeds[index] + keys[index], context=session))
@@ -197,21 +182,27 @@ def _upload(state: Shared, memory: ClientMemory, payload: bytes) -> Step:
         share = unseal(state.opening_keys[other], record, context=session)
         if share is not None:  # a neighbour that sealed garbage only loses this client's help in its own recovery
             shares[other] = share
-    masked = tuple(np.array(array) for array in state.contribution.residues)
-    layout = plan.layout
-    add_mask(masked, key=state.seed, purpose=SELF_MASK, layout=layout, session=session, negative=False)
-    for other in near:
-        key = agree(state.mask_private, state.roster.adverts[other].mask_key)
-        negative = public.position > other
-        add_mask(masked, key=key, purpose=PAIR_MASK, layout=layout, session=session, negative=negative)
-    for segment, array in zip(layout.segments, masked, strict=True):
-        array &= array.dtype.type(segment.modulus_mask)
-    body = layout.pack(masked)
+    masked = _masked(state, near)
+    body = plan.layout.pack(masked)
     remembered = memory.with_upload(
-        plan, name=public.signer.name, contribution=_digest(state), payload=digest("upload", session, body)
+        plan, name=public.signer.name, contribution=public.contribution_digest, payload=digest("upload", session, body)
     )
     after = Uploaded(public=public, session=session, neighbours=state.neighbours, sharers=sharers, shares=shares)
     return after, remembered, public.signer.signed(UPLOAD, context=session, body=body)
+
+
+def _masked(state: Shared, near: list[int]) -> tuple[Residues, ...]:
+    """y = x + PRG(b) + Σ_{j>i} PRG(s_ij) - Σ_{j<i} PRG(s_ij) modulo 2^m, over the neighbours that shared."""
+    layout, agreement = state.public.plan.layout, Agreement(state.mask_private)
+    masker = Masker(layout, session=state.session)
+    masked = tuple(array.copy() for array in state.contribution.residues)
+    masker.add(masked, key=state.seed, purpose=SELF_MASK)
+    for other in near:
+        key = agreement.with_public(state.roster.adverts[other].mask_key)
+        add = masker.add if state.public.position < other else masker.subtract
+        add(masked, key=key, purpose=PAIR_MASK)
+    layout.reduce(masked)
+    return masked
 
 
 def _accept_survivors(state: Uploaded, memory: ClientMemory, payload: bytes) -> tuple[tuple[int, ...], ClientMemory]:
@@ -220,11 +211,6 @@ def _accept_survivors(state: Uploaded, memory: ClientMemory, payload: bytes) -> 
     rules.check_survivors(survivors, sharers=state.sharers, own_position=public.position, plan=plan)
     rules.check_enough(survivors, plan=plan, graph=public.graph, neighbours=state.neighbours, doing="survived")
     return survivors, memory.with_survivors(plan, tuple(plan.clients[position] for position in survivors))
-
-
-def confirmed_sets(sharers: tuple[int, ...], survivors: tuple[int, ...], *, num_clients: int) -> bytes:
-    """The body that everybody signs in the consistency round."""
-    return wire.pack_set(sharers, num_clients=num_clients) + wire.pack_set(survivors, num_clients=num_clients)
 
 
 def _confirm(state: Uploaded, memory: ClientMemory, payload: bytes) -> Step:
@@ -237,7 +223,7 @@ def _confirm(state: Uploaded, memory: ClientMemory, payload: bytes) -> Step:
         survivors=survivors,
         shares=state.shares,
     )
-    body = confirmed_sets(state.sharers, survivors, num_clients=len(state.public.plan.clients))
+    body = wire.confirmed_sets(state.sharers, survivors, num_clients=len(state.public.plan.clients))
     return after, remembered, state.public.signer.signed(CONFIRM, context=state.session, body=body)
 
 
@@ -267,12 +253,14 @@ def _check_confirmations(state: Confirmed, payload: bytes) -> None:
     different sets can both get there."""
     public, plan = state.public, state.public.plan
     signatures = wire.parse_signatures(payload, num_clients=len(plan.clients))
-    body = confirmed_sets(state.sharers, state.survivors, num_clients=len(plan.clients))
+    body = wire.confirmed_sets(state.sharers, state.survivors, num_clients=len(plan.clients))
     allowed, valid = set(state.neighbours) & set(state.survivors), 0
     assert public.directory is not None  # noqa: S101
     for position, signature in signatures.items():
         if position not in allowed:
             raise RefusedError("a confirmation is not from a surviving neighbour")
+        if valid == public.graph.threshold:
+            continue  # enough have signed; the rest cannot change the answer
         name = plan.clients[position]
         message = signed_message(CONFIRM, context=state.session, name=name, body=body)
         if not verified(public.directory.members[name], signature, message):
@@ -289,4 +277,3 @@ _ANSWERS: Final[dict[str, Callable[..., Step]]] = {
     CONFIRM: _confirm,
     UNMASK: _unmask,
 }
-__all__ = ["CURIOUS", "MALICIOUS", "MaskedClient", "ProtocolError", "commit", "confirmed_sets", "sealing_key"]

@@ -16,6 +16,8 @@ class Public:
     """What does not change during the round."""
 
     plan: SumPlan
+    plan_digest: bytes
+    contribution_digest: bytes
     graph: GraphPlan
     position: int
     directory: KeyDirectory | None
@@ -59,7 +61,7 @@ class Shared:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Uploaded:
-    """The masked vector is out; keeps only shares of others' secrets. `shares`: by neighbour, seed share then key share."""
+    """The masked vector is out; keeps only shares of others' secrets. `shares`: by neighbour, seed share, key share."""
 
     public: Public
     session: bytes

@@ -58,6 +58,11 @@ class Layout:
             position = end
         return tuple(arrays)
 
+    def reduce(self, residues: tuple[Residues, ...]) -> None:
+        """Reduces each array modulo its 2^m, in place."""
+        for segment, array in zip(self.segments, residues, strict=True):
+            np.bitwise_and(array, array.dtype.type(segment.modulus_mask), out=array)
+
     def zeros(self) -> tuple[Residues, ...]:
         """A contribution of zeros, writable."""
         return tuple(np.zeros(segment.length, dtype=word_type(segment.num_bits)) for segment in self.segments)
@@ -108,16 +113,16 @@ class Encoded:
 class FixedPoint:
     """Clips, scales and rounds each coordinate to a signed integer of `bits` bits.
 
-    Guarantee: the rounding is unbiased (to 2^-32 of a step) and 2^m ≥ 2·clients·(2^(bits-1)-1)+1, so no sum of `clients`
-        contributions wraps; with public weights a contribution is a function of the given vector only.
+    Guarantee: the rounding is unbiased (to 2^-32 of a step) and 2^m ≥ 2·clients·(2^(bits-1)-1)+1, so no sum of
+        `clients` contributions wraps; with public weights a contribution is a function of the given vector only.
     Assumes: a vector that is already private where it must be: under DP pass the *noised* vector, since refusals (NaN,
         saturation) are visible.
     Does not cover: sensitivity after rounding; calibrate for it, or noise first.
     Args:
-        clip: largest absolute value of a coordinate. bits: 2…32 a coordinate. max_weight: weights are integers 1…max_weight;
-        a vector is scaled by weight/max_weight first, so one step is clip·max_weight/(2^(bits-1)-1) at weight 1.
-        None: 1, or the largest weight of a simulation or of a public table. max_saturated: largest fraction of the
-        coordinates that may be clipped before encoding refuses.
+        clip: largest absolute value of a coordinate. bits: 2…32 a coordinate. max_weight: weights are integers
+        1…max_weight; a vector is scaled by weight/max_weight first, so one step is clip·max_weight/(2^(bits-1)-1) at
+        weight 1. None: 1, or the largest weight of a simulation or of a public table. max_saturated: largest fraction
+        of the coordinates that may be clipped before encoding refuses.
     """
 
     clip: float
@@ -158,7 +163,7 @@ class FixedPoint:
         for segment in segments:
             if segment.num_bits > MAX_SUM_BITS:
                 raise CodecError(
-                    f"sum of {segment.name} needs {segment.num_bits} bits, over {MAX_SUM_BITS}; lower bits or max_weight"
+                    f"sum of {segment.name} needs {segment.num_bits} bits, over {MAX_SUM_BITS}; lower bits, max_weight"
                 )
         return Layout(segments=tuple(segments))
 
@@ -167,7 +172,7 @@ class FixedPoint:
     ) -> Encoded:
         """Encodes one client's vector, scaled by weight/max_weight.
 
-        Args: vector: shape (dim,), finite. weight: 1…max_weight. rng: rounds; a fresh child generator for every attempt.
+        Args: vector: shape (dim,), finite. weight: 1…max_weight. rng: rounds; a fresh child for every attempt.
         Raises: CodecError on NaN or infinity, too much saturation, a wrong shape or a weight out of bounds.
         """
         values = layout.segments[0]
@@ -186,7 +191,7 @@ class FixedPoint:
                 f"max_saturated = {self.max_saturated} allows; raise the clip"
             )
         residues &= word(values.modulus_mask)
-        extra = [np.array([weight], dtype=word_type(segment.num_bits)) for segment in layout.segments[1:]]
+        extra = tuple(np.full(1, weight, dtype=word_type(segment.num_bits)) for segment in layout.segments[1:])
         return Encoded(layout=layout, residues=(residues, *extra))
 
     def centred(self, residues: Residues, *, layout: Layout) -> NDArray[np.int64]:
@@ -200,13 +205,13 @@ class FixedPoint:
         """Turns the integer sum into the weighted mean; raises CodecError on zero total weight."""
         if total_weight < 1:
             raise CodecError("total weight is zero; nobody contributed")
-        return integers * (self.step * self.weight_bound / total_weight)
+        return integers.astype(np.float64) * (self.step * self.weight_bound / total_weight)
 
 
 def _round_into(
     out: Residues, chunk: NDArray[np.float64], *, clip: float, scale: float, rng: np.random.Generator
 ) -> int:
-    """Rounds `chunk`·scale stochastically into `out` modulo the word; consumes `chunk`; returns how many were clipped."""
+    """Rounds `chunk`·scale stochastically into `out`, modulo the word; eats `chunk`; returns how many it clipped."""
     lowest, highest = float(chunk.min()), float(chunk.max())
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise CodecError("vector holds NaN or infinity; nothing was encoded")

@@ -1,4 +1,4 @@
-"""The primitives, with the protocol's labels: X25519, HKDF-SHA256, AES-256-CTR masks, ChaCha20-Poly1305, Ed25519.
+"""The primitives, with the protocol's labels: X25519, HKDF-SHA256, ChaCha20-Poly1305, Ed25519; masks are in `masks`.
 
 Every key is derived under a label that names version and purpose and is bound to the session, so that no key or mask
 stream serves twice.
@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -19,14 +18,10 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from secagg.codec import Layout, Segment
 from secagg.errors import RefusedError
-from secagg.packing import Residues, word_type
 
 VERSION: Final = b"fedpeft-secure/secagg/v1"
 KEY_BYTES: Final = 32
-SELF_MASK: Final = "self-mask"
-PAIR_MASK: Final = "pair-mask"
 SIGNATURE_BYTES: Final = 64
 _FIELD: Final = (1 << 255) - 19
 _LOW_ORDER: Final = frozenset(
@@ -38,8 +33,6 @@ _LOW_ORDER: Final = frozenset(
         39382357235489614581723060781553021112529911719440698176882885853963445705823,
     }
 )
-_CHUNK_BYTES = 1 << 17
-_ZERO = bytes(_CHUNK_BYTES)
 
 Entropy = Callable[[int], bytes]
 
@@ -55,7 +48,12 @@ def digest(label: str, *parts: bytes) -> bytes:
 
 def derive(key: bytes, label: str, *context: bytes) -> bytes:
     """HKDF-SHA256 of `key` under version, label and context; 32 bytes."""
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=digest(label, *context)).derive(key)
+    return derive_from(key, digest(label, *context))
+
+
+def derive_from(key: bytes, label_digest: bytes) -> bytes:
+    """HKDF-SHA256 of `key` under the digest of a label and its context; 32 bytes."""
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=label_digest).derive(key)
 
 
 def seeded_entropy(seed: bytes) -> Entropy:
@@ -78,52 +76,28 @@ def low_order(public: bytes) -> bool:
     return (int.from_bytes(public, "little") & ((1 << 255) - 1)) % _FIELD in _LOW_ORDER
 
 
-def agree(private: bytes, public: bytes) -> bytes:
-    """X25519; raises RefusedError for a public key of low order."""
-    try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError:
-        raise RefusedError("a public key is invalid: the shared secret would be zero") from None
+class Agreement:
+    """X25519 with one private key and many public ones; keeps the expanded key only as long as it lives."""
+
+    def __init__(self, private: bytes) -> None:
+        self._private = X25519PrivateKey.from_private_bytes(private)
+
+    def with_public(self, public: bytes) -> bytes:
+        """The shared secret; raises RefusedError for a public key of low order."""
+        try:
+            return self._private.exchange(X25519PublicKey.from_public_bytes(public))
+        except ValueError:
+            raise RefusedError("a public key is invalid: the shared secret would be zero") from None
 
 
-def add_mask(
-    target: tuple[Residues, ...], *, key: bytes, purpose: str, layout: Layout, session: bytes, negative: bool
-) -> None:
-    """Adds (or subtracts) the mask stream of `key` to `target`, in place and modulo the word.
-
-    Guarantee: uniform modulo 2^m in each coordinate; streams of other sessions, segments, lengths and widths are
-        independent.
-    Assumes: one key, one session: never called with the same key for two contributions.
-    """
-    for segment, array in zip(layout.segments, target, strict=True):
-        _add_stream(array, mask_key(key, purpose=purpose, segment=segment, session=session), negative=negative)
+def commit(seed: bytes) -> bytes:
+    """Commits to a self-mask seed; hiding because the seed is 256 random bits."""
+    return digest("commit", seed)
 
 
-def mask_key(key: bytes, *, purpose: str, segment: Segment, session: bytes) -> bytes:
-    """The AES key of one segment's mask: bound to version, purpose, session, vector name, length and width."""
-    shape = segment.length.to_bytes(8, "big") + segment.num_bits.to_bytes(1, "big")
-    return derive(key, purpose, session, segment.name.encode(), shape)
-
-
-def mask_stream(key: bytes, *, purpose: str, segment: Segment, session: bytes) -> Residues:
-    """One segment's mask on its own, shape (length,); for tests and known answers."""
-    array: Residues = np.zeros(segment.length, dtype=word_type(segment.num_bits))
-    _add_stream(array, mask_key(key, purpose=purpose, segment=segment, session=session), negative=False)
-    array &= array.dtype.type(segment.modulus_mask)
-    return array
-
-
-def _add_stream(array: Residues, aes_key: bytes, *, negative: bool) -> None:
-    """A fresh key makes the zero counter safe: the (key, counter) pair occurs once."""
-    stream = Cipher(AES256(aes_key), CTR(bytes(16))).encryptor()
-    words = min(len(array), _CHUNK_BYTES // array.itemsize)
-    buffer = bytearray(words * array.itemsize + 16)
-    mask = np.frombuffer(buffer, dtype=array.dtype.newbyteorder("<"), count=words)
-    operation = np.subtract if negative else np.add
-    for start in range(0, len(array), words):
-        part = array[start : start + words]
-        stream.update_into(memoryview(_ZERO)[: len(part) * array.itemsize], buffer)
-        operation(part, mask[: len(part)], out=part)
+def sealing_key(shared: bytes, *, session: bytes, sender: str, recipient: str) -> bytes:
+    """The one-time key of one sealed pair of shares."""
+    return derive(shared, "share", session, sender.encode(), recipient.encode())
 
 
 def seal(key: bytes, plaintext: bytes, *, context: bytes) -> bytes:

@@ -48,7 +48,7 @@ def plan_graph(
 ) -> GraphPlan:
     """Finds the smallest proven degree and threshold.
 
-    Args: num_clients: the cohort. adversarial_fraction, dropout_fraction: in [0, 1); at least one client of each is assumed.
+    Args: num_clients: the cohort. adversarial_fraction, dropout_fraction: in [0, 1); at least one client each.
     Raises: PlanError, naming the smallest cohort that works.
     """
     _check_fractions(num_clients, adversarial_fraction, dropout_fraction)
@@ -64,9 +64,9 @@ def plan_graph(
 
 
 def plan_for_counts(num_clients: int, *, colluders: int, dropouts: int, malicious_server: bool) -> GraphPlan:
-    """Finds degree and threshold for absolute numbers: a cohort that clients cannot verify to be a fair sample needs the
-    number of corrupt clients of the whole directory here.
+    """Finds degree and threshold for absolute numbers.
 
+    A cohort that clients cannot verify to be a fair sample needs the number of corrupt clients of the whole directory.
     Raises: PlanError.
     """
     if num_clients < 1 or colluders < 1 or dropouts < 1:
@@ -92,7 +92,14 @@ def reference_plan(
     bad = math.floor((adversarial_fraction + 1e-14) * num_clients)
     gone = num_clients - math.ceil((1 - dropout_fraction - 1e-14) * num_clients)
     for degree in range(2, num_clients - 1, 2):
-        lowest, highest = _thresholds(num_clients, degree, bad, gone, malicious_server, SECURITY_BITS)
+        lowest, highest = _thresholds(
+            num_clients,
+            degree,
+            colluders=bad,
+            dropouts=gone,
+            malicious_server=malicious_server,
+            security_bits=SECURITY_BITS,
+        )
         if lowest <= highest:
             return GraphPlan(
                 num_clients=num_clients,
@@ -143,7 +150,14 @@ def _sparse(
     if colluders + dropouts >= num_clients:
         return None
     for degree in range(2, num_clients - 1, 2):
-        lowest, highest = _thresholds(num_clients, degree, colluders, dropouts, malicious_server, security_bits)
+        lowest, highest = _thresholds(
+            num_clients,
+            degree,
+            colluders=colluders,
+            dropouts=dropouts,
+            malicious_server=malicious_server,
+            security_bits=security_bits,
+        )
         if max(lowest, 2) <= highest:
             return degree, max(lowest, 2)
     return None
@@ -159,7 +173,7 @@ def _smallest(num_clients: int, adversarial_fraction: float, dropout_fraction: f
 
 
 def _thresholds(
-    num_clients: int, degree: int, colluders: int, dropouts: int, malicious_server: bool, security_bits: int
+    num_clients: int, degree: int, *, colluders: int, dropouts: int, malicious_server: bool, security_bits: int
 ) -> tuple[int, int]:
     """The lowest secure and the highest correct threshold; the two security events share the budget."""
     log_event = -(security_bits + 1) * math.log(2)
@@ -172,7 +186,7 @@ def _thresholds(
 
 
 def _log_disconnected(num_clients: int, degree: int, removed: int) -> float:
-    """log P[two disjoint runs of degree/2 neighbours on the ring are all removed], by a union bound over pairs of runs."""
+    """log P[two disjoint runs of degree/2 clients on the ring are all removed], by a union bound over pairs of runs."""
     if degree > removed:
         return -math.inf
     pairs = math.log(num_clients) + math.log(num_clients - degree - 1) - math.log(2)
@@ -184,7 +198,7 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def _quantile(population: int, marked: int, drawn: int, log_probability: float) -> int:
-    """The smallest x with P[more than x marked among `drawn`] ≤ probability; hypergeometric, summed from the far tail."""
+    """The smallest x with P[more than x marked among `drawn`] ≤ probability: hypergeometric, from the far end."""
     largest, smallest = min(marked, drawn), max(0, drawn + marked - population)
     base = _log_choose(population, drawn)
     logs = (

@@ -71,7 +71,9 @@ class Manifest:
         return ((0, dim),) if entry is None else entry.covered
 
     def fewest_fillers(self, clients: tuple[str, ...], *, dim: int) -> int:
-        """The smallest number of `clients` that fill a coordinate which any client of the round may fill."""
+        """The smallest number of `clients` that fill a coordinate, over all coordinates that any of them fills."""
+        if not self.entries:
+            return len(clients)
         ranges = [self.covered_by(client, dim=dim) for client in clients]
         planned = [entry.covered for entry in self.entries.values()]
         cuts = sorted({0, dim} | {bound for covered in (*ranges, *planned) for pair in covered for bound in pair})

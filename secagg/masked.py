@@ -9,7 +9,7 @@ import numpy as np
 from secagg.client import MaskedClient
 from secagg.client_states import Public, Start
 from secagg.codec import Encoded, FixedPoint
-from secagg.crypto import Entropy
+from secagg.crypto import Entropy, digest
 from secagg.errors import CodecError, PlanError
 from secagg.graph import plan_for_counts, plan_graph
 from secagg.identity import KeyDirectory
@@ -28,8 +28,8 @@ class MaskedSum:
     Guarantee: see SPEC.md; the server and up to the planned corrupt clients learn the sum over the honest survivors,
         and a server that lies (`malicious_server`) is refused.
     Does not cover: a client's well-formed lie about its own vector; what the sum itself reveals.
-    Args: codec: the quantiser. malicious_server: adds identities, signatures and the consistency round. min_cohort: fewest
-        survivors. adversarial_fraction, dropout_fraction: what the graph must bear.
+    Args: codec: the quantiser. malicious_server: adds identities, signatures and the consistency round. min_cohort:
+        fewest survivors. adversarial_fraction, dropout_fraction: what the graph must bear.
     """
 
     codec: FixedPoint = field(default_factory=lambda: FixedPoint(clip=1.0, bits=16))
@@ -52,7 +52,7 @@ class MaskedSum:
         clients: Sequence[str],
         dim: int,
         run: str = "",
-        round: int = 0,  # noqa: A002 - the protocol's own word
+        round: int = 0,
         attempt: int = 0,
         weights: Sequence[int] | None = None,
         summed_weights: bool = False,
@@ -116,6 +116,8 @@ class MaskedSum:
         _check_coverage(plan, member.name, contribution)
         public = Public(
             plan=plan,
+            plan_digest=plan.digest(),
+            contribution_digest=digest("contribution", contribution.to_bytes()),
             graph=graph,
             position=plan.position(member.name),
             directory=member.directory if graph.malicious_server else None,
@@ -128,7 +130,7 @@ class MaskedSum:
         """Opens the server's session."""
         if plan.graph is None or (plan.graph.malicious_server and directory is None):
             raise PlanError("the server needs the graph plan, and the key directory to check signatures")
-        return MaskedServer(plan, directory)
+        return MaskedServer(plan, plan.digest(), directory)
 
 
 def _check_coverage(plan: SumPlan, name: str, contribution: Encoded) -> None:

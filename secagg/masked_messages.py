@@ -92,6 +92,11 @@ def parse_set(data: bytes, *, num_clients: int) -> tuple[int, ...]:
     return tuple(np.flatnonzero(flags).tolist())
 
 
+def confirmed_sets(sharers: tuple[int, ...], survivors: tuple[int, ...], *, num_clients: int) -> bytes:
+    """The body that everybody signs in the consistency round."""
+    return pack_set(sharers, num_clients=num_clients) + pack_set(survivors, num_clients=num_clients)
+
+
 def split_records(data: bytes, *, size: int, count: int, what: str) -> list[bytes]:
     """Splits `count` records of `size` bytes, exactly."""
     if len(data) != size * count:

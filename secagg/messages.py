@@ -16,7 +16,7 @@ TRANSCRIPT_MAGIC = b"FST\x01"
 class Envelope:
     """One message: who says what to whom, in which phase.
 
-    Args: sender, recipient: a client's name, or "server". phase: the phase whose client message this is, asks for or allows.
+    Args: sender, recipient: a client's name, or "server". phase: that of the client message this is, or asks for.
     """
 
     sender: str

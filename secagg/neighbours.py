@@ -1,4 +1,4 @@
-"""The communication graph of a session: drawn from the hash of all signed keys, so that nobody chooses their neighbours."""
+"""The communication graph of a session, drawn from the hash of all signed keys: nobody chooses their neighbours."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from secagg.graph import GraphPlan
 class SessionGraph:
     """A Harary graph on a random ring of the cohort's positions, or the complete graph.
 
-    Guarantee: a uniformly random ring, up to ties of 128-bit keys (probability below 2^-88 for a million clients), in the
-        random-oracle model.
+    Guarantee: a uniformly random ring, up to ties of 128-bit keys (probability below 2^-88 for a million clients), in
+        the random-oracle model.
     """
 
     def __init__(self, plan: GraphPlan, *, session: bytes) -> None:

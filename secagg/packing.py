@@ -1,7 +1,7 @@
 """m-bit residues packed to m bits each, without a Python loop over coordinates.
 
-`width` residues share one row of words: lane j holds residues j·rows … (j+1)·rows, and word w of a lane block holds bits
-w·width … (w+1)·width of the lanes' concatenation. All accesses are contiguous, so packing costs about as much as a copy.
+`width` residues share one column of words: lane j holds residues j·rows … (j+1)·rows, and word row w holds the bits
+w·width … (w+1)·width of the concatenated lanes. All accesses are contiguous, so packing costs about a copy.
 """
 
 from typing import Any

@@ -40,7 +40,7 @@ class PlainSum:
         clients: Sequence[str],
         dim: int,
         run: str = "",
-        round: int = 0,  # noqa: A002 - the protocol's own word
+        round: int = 0,
         attempt: int = 0,
         weights: Sequence[int] | None = None,
         summed_weights: bool = False,
@@ -104,6 +104,7 @@ class PlainClient:
 
     def step(self, inbox: tuple[Envelope, ...]) -> tuple["PlainClient", tuple[Envelope, ...]]:
         """Uploads; see `ClientSession.step`."""
+        del inbox  # the server has nothing to say in a protocol of one message
         plan, payload = self._plan, self._payload
         self._plan, self._payload = None, b""
         if plan is None:
@@ -145,8 +146,7 @@ class PlainServer:
         for contribution in accepted.values():
             for sum_array, array in zip(total, contribution.residues, strict=True):
                 np.add(sum_array, array, out=sum_array)
-        for segment, array in zip(plan.layout.segments, total, strict=True):
-            array &= array.dtype.type(segment.modulus_mask)
+        plan.layout.reduce(total)
         return PlainServer(plan, decode_sum(plan, total, tuple(accepted)), tuple(rejected)), ()
 
 

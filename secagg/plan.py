@@ -25,7 +25,7 @@ class SumPlan:
         weights: public weights in the order of `clients`, or None: they travel inside the sum.
         min_cohort: fewest survivors, and fewest survivors that fill any coordinate. manifest: what everybody was sent.
         graph: None for protocols without one. directory: fingerprint of the key directory, empty without identities.
-        noised: whether every contribution is differentially private on its own; without, the rules against differencing bite.
+        noised: whether each contribution is differentially private on its own; else rules against differencing bite.
         max_norm: largest L2 norm of a contribution (clip norm plus noise), or None.
     """
 
@@ -51,7 +51,7 @@ class SumPlan:
             raise PlanError(f"dim = {self.dim} must be at least 1, round and attempt not negative")
         if not 1 <= self.min_cohort <= len(self.clients):
             raise PlanError(
-                f"min_cohort = {self.min_cohort} must be 1…{len(self.clients)}, the cohort; lower it or enlarge the cohort"
+                f"min_cohort = {self.min_cohort} must be 1…{len(self.clients)}; lower it or enlarge the cohort"
             )
         if self.codec.max_weight is None:
             raise PlanError("codec.max_weight must be set in a plan")

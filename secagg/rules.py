@@ -31,6 +31,8 @@ def check_plan(plan: SumPlan, member: Member) -> GraphPlan:
     graph = plan.graph
     if graph is None:
         raise RefusedError("a masked sum needs a graph plan; use plan_graph")
+    if member.malicious_server and not graph.malicious_server:
+        raise RefusedError("the plan trusts the server, this client does not; plan with a malicious server")
     _check_graph(plan, graph, member)
     if graph.malicious_server:
         _check_directory(plan, member)
@@ -46,15 +48,15 @@ def _check_graph(plan: SumPlan, graph: GraphPlan, member: Member) -> None:
     )
     if graph != proven:
         raise RefusedError(
-            f"degree {graph.degree} and threshold {graph.threshold} are not the proven {proven.degree} and {proven.threshold}"
+            f"degree {graph.degree}, threshold {graph.threshold} are not the proven {proven.degree}, {proven.threshold}"
         )
     population = len(plan.clients)
     if member.directory is not None and len(member.directory.members) > population:
         population = len(member.directory.members)  # nobody can verify that the cohort is a fair sample
     if graph.colluders < member.adversarial_fraction * population:
         raise RefusedError(
-            f"the plan bears {graph.colluders} corrupt clients, fewer than {member.adversarial_fraction:g} of {population}; "
-            "plan with the directory-wide number"
+            f"the plan bears {graph.colluders} corrupt clients, fewer than {member.adversarial_fraction:g} of "
+            f"{population}; plan with the directory-wide number"
         )
 
 

@@ -5,34 +5,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from secagg import masked_messages as wire
-from secagg.client import confirmed_sets
 from secagg.crypto import SIGNATURE_BYTES, low_order
 from secagg.errors import PlanError, RoundFailedError, SessionSpentError, WireError
 from secagg.graph import GraphPlan
 from secagg.identity import KeyDirectory
-from secagg.masked_messages import ADVERTISE, CONFIRM, SHARE, UNMASK, UPLOAD, Advert, Roster
+from secagg.masked_messages import ADVERTISE, CONFIRM, SHARE, UNMASK, UPLOAD, Advert, Roster, confirmed_sets
 from secagg.messages import SERVER, Envelope
 from secagg.neighbours import SessionGraph
-from secagg.packing import Residues
 from secagg.plan import SumPlan
 from secagg.recovery import remove_masks
+from secagg.server_states import Progress
 from secagg.session import Aggregate, decode_sum
 from secagg.signing import opened
 
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Progress:
-    """All that the server has gathered; nothing in it is secret to the server."""
-
-    phase: str = ADVERTISE
-    roster: Roster = field(default_factory=lambda: Roster(adverts={}))
-    session: bytes = b""
-    neighbours: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    sharers: tuple[int, ...] = ()
-    total: tuple[Residues, ...] = field(default=(), repr=False)
-    survivors: tuple[int, ...] = ()
-    rejected: tuple[str, ...] = ()
-    result: Aggregate | None = None
+MAX_COPIES = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +26,7 @@ class MaskedServer:
     """A server session: each `step` closes one phase with whatever has arrived."""
 
     plan: SumPlan
+    plan_digest: bytes
     directory: KeyDirectory | None
     _progress: Progress | None = field(default_factory=Progress, repr=False)
 
@@ -72,7 +59,7 @@ class MaskedServer:
             Envelope(sender=SERVER, recipient=self.plan.clients[position], phase=progress.phase, payload=payload)
             for position, payload in payloads.items()
         )
-        return MaskedServer(self.plan, self.directory, progress), outbox
+        return MaskedServer(self.plan, self.plan_digest, self.directory, progress), outbox
 
     @property
     def _graph(self) -> GraphPlan:
@@ -81,27 +68,40 @@ class MaskedServer:
         return self.plan.graph
 
     def _bodies(self, inbox: tuple[Envelope, ...], progress: Progress) -> tuple[dict[int, bytes], tuple[str, ...]]:
-        """The verified bodies of this phase by position; a late, foreign, forged or contradictory message counts for nothing."""
-        context = progress.session or self.plan.digest()
-        payloads: dict[str, bytes] = {}
-        bad: dict[str, str] = {}
+        """The verified bodies of this phase by position; late, foreign, forged or double ones count for nothing."""
+        payloads: dict[str, list[bytes]] = {}
+        rejected = []
         for envelope in inbox:
             if envelope.phase != progress.phase or envelope.sender not in self.plan.clients:
-                bad.setdefault(f"{envelope.sender}/{envelope.phase}", "late, early or from a stranger")
-            elif payloads.setdefault(envelope.sender, envelope.payload) != envelope.payload:
-                bad[envelope.sender] = "sent two different messages"
+                rejected.append(f"{envelope.phase}: {envelope.sender}: late, early or from a stranger")
+            elif envelope.payload not in payloads.setdefault(envelope.sender, []):
+                payloads[envelope.sender].append(envelope.payload)
         bodies = {}
-        for name, payload in payloads.items():
-            if name in bad:
-                continue
-            public = self.directory.members.get(name) if self._graph.malicious_server and self.directory else None
+        for name in sorted(payloads):
             try:
-                position = self.plan.position(name)
-                body = opened(progress.phase, context=context, name=name, public=public, payload=payload)
-                bodies[position] = payload if progress.phase in (ADVERTISE, CONFIRM) else body
+                bodies[self.plan.position(name)] = self._opened(name, payloads[name][:MAX_COPIES], progress)
             except WireError as error:
-                bad[name] = str(error)
-        return dict(sorted(bodies.items())), tuple(f"{progress.phase}: {name}: {why}" for name, why in bad.items())
+                rejected.append(f"{progress.phase}: {name}: {error}")
+        return bodies, tuple(rejected)
+
+    def _opened(self, name: str, payloads: list[bytes], progress: Progress) -> bytes:
+        """The one body that the client signed; forged copies beside it do no harm, a second signed one does."""
+        context, public = progress.session or self.plan_digest, None
+        if self._graph.malicious_server and self.directory is not None:
+            public = self.directory.members[name]
+        bodies, error = [], WireError("sent nothing")
+        for payload in payloads:
+            try:
+                body = opened(progress.phase, context=context, name=name, public=public, payload=payload)
+            except WireError as caught:
+                error = caught
+                continue
+            bodies.append(payload if progress.phase in (ADVERTISE, CONFIRM) else body)  # these signatures are relayed
+        if len(bodies) > 1:
+            raise WireError("sent two different messages")
+        if not bodies:
+            raise error
+        return bodies[0]
 
     def _close_advertise(self, progress: Progress, bodies: dict[int, bytes]) -> tuple[Progress, dict[int, bytes]]:
         signature_bytes = SIGNATURE_BYTES if self._graph.malicious_server else 0
@@ -122,7 +122,7 @@ class MaskedServer:
             adverts[position] = advert
         self._need(len(adverts), "advertised", progress)
         payload = Roster(adverts=adverts).to_bytes(num_clients=len(self.plan.clients))
-        session = wire.session_id(self.plan.digest(), payload)
+        session = wire.session_id(self.plan_digest, payload)
         graph = SessionGraph(self._graph, session=session)
         after = replace(
             progress,
@@ -195,6 +195,10 @@ class MaskedServer:
         shares: dict[int, dict[int, bytes]] = {}
         rejected = []
         sharers, survivors = set(progress.sharers), set(progress.survivors)
+        points = {
+            owner: {holder: point for point, holder in enumerate(progress.neighbours[owner], start=1)}
+            for owner in progress.sharers
+        }
         for position, body in bodies.items():
             try:
                 self._expect(position, progress.survivors)
@@ -205,20 +209,9 @@ class MaskedServer:
                 continue
             for owner, (kind, share) in zip(near, answers, strict=True):
                 if kind == (wire.SEED_SHARE if owner in survivors else wire.KEY_SHARE):
-                    point = progress.neighbours[owner].index(position) + 1
-                    shares.setdefault(owner, {})[point] = share
+                    shares.setdefault(owner, {})[points[owner][position]] = share
         progress = replace(progress, rejected=progress.rejected + tuple(rejected))
-        total = remove_masks(
-            progress.total,
-            plan=self.plan,
-            threshold=self._graph.threshold,
-            session=progress.session,
-            roster=progress.roster,
-            neighbours=progress.neighbours,
-            sharers=progress.sharers,
-            survivors=progress.survivors,
-            shares=shares,
-        )
+        total = remove_masks(progress, plan=self.plan, graph=self._graph, shares=shares)
         names = tuple(self.plan.clients[position] for position in progress.survivors)
         return replace(progress, phase="", total=(), result=decode_sum(self.plan, total, names)), {}
 

@@ -52,9 +52,9 @@ class ServerSession(Protocol):
 class Member:
     """What a client brings to a round and checks the plan against.
 
-    Args: name: the client's. identity, directory: needed where the server may lie. received: digest of each part that was
-        received, computed by the client itself. memory: what it remembers of earlier rounds. min_cohort,
-        adversarial_fraction: the least that it accepts.
+    Args: name: the client's. identity, directory: needed where the server may lie. received: digest of each part that
+        was received, computed by the client itself. memory: what it remembers of earlier rounds. min_cohort,
+        adversarial_fraction, malicious_server: the least that it accepts.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Member:
     memory: ClientMemory = field(default_factory=ClientMemory)
     min_cohort: int = 1
     adversarial_fraction: float = 0.0
+    malicious_server: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -93,7 +94,7 @@ def decode_sum(
     largest = int(np.abs(integers).max())
     if largest > len(survivors) * codec.largest:
         raise RoundFailedError(
-            f"sum reaches {largest}, above {len(survivors)} survivors × {codec.largest}: a client lied; start another attempt"
+            f"sum reaches {largest}, above {len(survivors)} survivors × {codec.largest}: a client lied; try again"
         )
     if plan.max_norm is not None:
         norm = float(np.linalg.norm(integers * codec.step))

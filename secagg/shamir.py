@@ -1,11 +1,14 @@
 """Shamir secret sharing of 32-byte secrets over the prime field of 2^256 + 297 elements.
 
-A share is the 33-byte value of the polynomial at the holder's point 1…n; the points are public and not part of the share.
+A share is the 33-byte value of the polynomial at the holder's point 1…n; the points are public, not part of the share.
 Source: Shamir, How to share a secret, CACM 1979.
 """
 
 import math
+import operator
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import accumulate
 
 from secagg.errors import ProtocolError, WireError
 
@@ -38,18 +41,19 @@ def split(secret: bytes, *, points: int, threshold: int, entropy: Entropy) -> tu
     return tuple(shares)
 
 
-def combine(shares: Mapping[int, bytes]) -> bytes | None:
+def combine(shares: Mapping[int, bytes], *, points: int) -> bytes | None:
     """Interpolates at 0 from exactly the given {point: share}; None where the result is not a 32-byte secret.
 
+    Args: points: how many shares were dealt; every given point is in 1…points.
     Does not cover: wrong shares give a wrong secret; check it against a commitment.
     Raises: WireError on a share that is no field element.
     """
-    points = list(shares)
-    values = [_element(shares[point]) for point in points]
-    numerator = math.prod(points)
-    denominators = [x * math.prod(other - x for other in points if other != x) % PRIME for x in points]
-    inverses = _invert_all(denominators)
-    secret = numerator * sum(v * i for v, i in zip(values, inverses, strict=True)) % PRIME
+    inverses, missing = _inverse_products(points), [x for x in range(1, points + 1) if x not in shares]
+    total = 0
+    for point, share in shares.items():
+        # 1/Π(other - point) over the given points, from the product over all points
+        total += _element(share) * inverses[point - 1] * math.prod([x - point for x in missing])
+    secret = total * math.prod(shares) % PRIME
     return secret.to_bytes(SECRET_BYTES, "big") if secret < 1 << 256 else None
 
 
@@ -60,13 +64,8 @@ def _element(share: bytes) -> int:
     return value
 
 
-def _invert_all(elements: list[int]) -> list[int]:
-    """Inverts non-zero field elements with a single modular inversion."""
-    products = [1]
-    for element in elements:
-        products.append(products[-1] * element % PRIME)
-    inverse, inverses = pow(products[-1], -1, PRIME), [0] * len(elements)
-    for index in range(len(elements) - 1, -1, -1):
-        inverses[index] = inverse * products[index] % PRIME
-        inverse = inverse * elements[index] % PRIME
-    return inverses
+@lru_cache(maxsize=16)
+def _inverse_products(points: int) -> tuple[int, ...]:
+    """For x in 1…points the inverse of x·Π(other - x) over all others: (-1)^(x-1)·x!·(points-x)!."""
+    factorials = list(accumulate(range(1, points + 1), operator.mul, initial=1))
+    return tuple(pow((-1) ** (x - 1) * factorials[x] * factorials[points - x], -1, PRIME) for x in range(1, points + 1))

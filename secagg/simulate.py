@@ -40,7 +40,7 @@ class SecureSum(Protocol):
         clients: tuple[str, ...],
         dim: int,
         run: str = "",
-        round: int = 0,  # noqa: A002
+        round: int = 0,
         attempt: int = 0,
         weights: tuple[int, ...] | None = None,
         summed_weights: bool = False,
@@ -85,7 +85,7 @@ def simulate(
 ) -> Aggregate:
     """Runs one round of `protocol` over `vectors`.
 
-    Args: vectors: {client: shape (dim,)}. weights: positive integers, summed inside the protocol; None: all 1 and public.
+    Args: vectors: {client: shape (dim,)}. weights: positive integers, summed in the protocol; None: all 1, public.
         drop: {phase: clients that vanish before sending that message}, phases advertise share upload confirm unmask.
         seed: makes the round reproducible; None: secure randomness.
     Raises: ProtocolError.
@@ -106,6 +106,7 @@ def simulate(
             name=name,
             identity=None if cohort is None else cohort.identities[name],
             directory=None if cohort is None else cohort.directory,
+            malicious_server=cohort is not None,
         )
         clients[name] = protocol.client(plan, member=member, contribution=contribution, entropy=entropy)
     server = protocol.server(plan, directory=None if cohort is None else cohort.directory)
