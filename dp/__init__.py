@@ -1,1 +1,24 @@
 """Differential privacy: events, accounting, ledger, noise and DP-SGD. Imports nothing of the other packages."""
+
+from dp.accounting import compose, epsilon, noise_multiplier
+from dp.errors import BudgetExceeded, LedgerError, PrivacyError, UnreachableBudget
+from dp.events import NonPrivate, PrivacyBudget, PrivacyEvent, PrivacySpent, SampledGaussian
+from dp.ledger import Charge, Ledger, ReleaseId
+
+__all__ = [
+    "BudgetExceeded",
+    "Charge",
+    "Ledger",
+    "LedgerError",
+    "NonPrivate",
+    "PrivacyBudget",
+    "PrivacyError",
+    "PrivacyEvent",
+    "PrivacySpent",
+    "ReleaseId",
+    "SampledGaussian",
+    "UnreachableBudget",
+    "compose",
+    "epsilon",
+    "noise_multiplier",
+]

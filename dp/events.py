@@ -1,0 +1,132 @@
+"""Privacy events: they describe what was released; accountants evaluate them (`dp.accounting`)."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, get_args
+
+from dp.errors import InvalidParameter
+
+Relation = Literal["add_remove", "replace_one"]
+Unit = Literal["example", "client"]
+Accountant = Literal["prv", "rdp", "pld"]
+
+RELATIONS: tuple[str, ...] = get_args(Relation)
+UNITS: tuple[str, ...] = get_args(Unit)
+ACCOUNTANTS: tuple[str, ...] = get_args(Accountant)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampledGaussian:
+    """`steps` sums over Poisson samples, each with Gaussian noise of noise_multiplier × clip_norm per coordinate.
+
+    Args:
+        noise_multiplier: σ ≥ 0, noise standard deviation over the add/remove sensitivity; 0 means no privacy.
+        sample_rate: q in (0, 1], each unit's probability of entering a step; public.
+        steps: T ≥ 1, number of such sums, empty samples included.
+    Source: Abadi et al. 2016, Algorithm 1; Mironov et al. 2019 (the sampled Gaussian mechanism).
+    """
+
+    noise_multiplier: float
+    sample_rate: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        require_noise_multiplier(self.noise_multiplier)
+        require_sample_rate(self.sample_rate)
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise InvalidParameter(f"steps={self.steps!r} must be an integer of at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NonPrivate:
+    """`steps` releases without noise: whatever they depend on has ε = ∞."""
+
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise InvalidParameter(f"steps={self.steps!r} must be an integer of at least 1")
+
+
+PrivacyEvent = SampledGaussian | NonPrivate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivacyBudget:
+    """The most that one client may ever spend: ε (or infinity) at a public δ."""
+
+    epsilon: float
+    delta: float
+
+    def __post_init__(self) -> None:
+        require_epsilon(self.epsilon)
+        require_delta(self.delta)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrivacySpent:
+    """An evaluated guarantee; ε never travels without the rest."""
+
+    epsilon: float
+    delta: float
+    unit: Unit
+    relation: Relation
+    accountant: Accountant
+
+
+def merge(events: tuple[PrivacyEvent, ...]) -> tuple[PrivacyEvent, ...]:
+    """Adds up the steps of identical mechanisms, in a canonical order; composition does not depend on order."""
+    totals: dict[PrivacyEvent, int] = {}
+    for event in events:
+        key = replace(event, steps=1)
+        totals[key] = totals.get(key, 0) + event.steps
+    return tuple(replace(key, steps=steps) for key, steps in sorted(totals.items(), key=lambda item: repr(item[0])))
+
+
+def to_json(event: PrivacyEvent) -> str:
+    """Writes an event canonically; floats survive the round trip exactly."""
+    return json.dumps({"kind": type(event).__name__, **asdict(event)}, sort_keys=True, separators=(",", ":"))
+
+
+def from_json(text: str) -> PrivacyEvent:
+    """Reads what `to_json` wrote.
+
+    Raises: InvalidParameter on anything else.
+    """
+    try:
+        fields = json.loads(text)
+        kind = fields.pop("kind")
+        classes: dict[str, type[SampledGaussian] | type[NonPrivate]] = {
+            "SampledGaussian": SampledGaussian,
+            "NonPrivate": NonPrivate,
+        }
+        return classes[kind](**fields)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidParameter(
+            f"not a privacy event of this version: {text[:80]!r}; read it with the version that wrote it"
+        ) from error
+
+
+def require_noise_multiplier(value: float) -> None:
+    """Raises InvalidParameter unless 0 ≤ value < ∞."""
+    if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+        raise InvalidParameter(f"noise_multiplier={value!r} must be a finite number of at least 0")
+
+
+def require_sample_rate(value: float) -> None:
+    """Raises InvalidParameter unless 0 < value ≤ 1."""
+    if not (isinstance(value, int | float) and 0 < value <= 1):
+        raise InvalidParameter(f"sample_rate={value!r} must be above 0 and at most 1")
+
+
+def require_delta(value: float) -> None:
+    """Raises InvalidParameter unless 0 < value < 1."""
+    if not (isinstance(value, int | float) and 0 < value < 1):
+        raise InvalidParameter(f"delta={value!r} must be above 0 and below 1; take well under 1 / (number of examples)")
+
+
+def require_epsilon(value: float) -> None:
+    """Raises InvalidParameter unless value > 0; infinity is allowed."""
+    if not (isinstance(value, int | float) and value > 0):
+        raise InvalidParameter(f"epsilon={value!r} must be above 0, or infinity for no privacy")

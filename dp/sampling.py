@@ -1,0 +1,75 @@
+"""Poisson sampling: every example enters every step independently with the public rate q."""
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from dp.errors import InvalidParameter
+from dp.events import require_sample_rate
+from dp.noise import secure_words
+
+Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+class Sampler(Protocol):
+    """Draws Poisson samples; `label` is "secure" or "simulation", as for noise."""
+
+    @property
+    def label(self) -> str:
+        """Either "secure" or "simulation"."""
+
+    def draw(self, count: int, sample_rate: float) -> Indices:
+        """Returns the ascending indices below `count` that enter this step, possibly none."""
+
+
+class SecurePoisson:
+    """Poisson samples that nobody can predict: amplification by sampling needs the sample to be secret.
+
+    Guarantee: each index is in the sample independently, with probability ⌊q·2⁶⁴⌋/2⁶⁴ ≤ q.
+    Assumes: the sample, its size included, is never sent or logged.
+    """
+
+    def __init__(self, entropy: Callable[[int], bytes] = os.urandom) -> None:
+        self._entropy = entropy
+
+    @property
+    def label(self) -> str:
+        """Returns "secure" for the operating system's generator only."""
+        return "secure" if self._entropy is os.urandom else "simulation"
+
+    def draw(self, count: int, sample_rate: float) -> Indices:
+        """Returns the ascending indices in this step's sample.
+
+        Args: count: n ≥ 0, private. sample_rate: q in (0, 1], public.
+        Raises: InvalidParameter.
+        """
+        _require(count, sample_rate)
+        if sample_rate == 1:
+            return np.arange(count, dtype=np.int64)
+        words = secure_words(count, self._entropy)
+        return np.flatnonzero(words < np.uint64(int(sample_rate * 2.0**64))).astype(np.int64)
+
+
+class SeededPoisson:
+    """Reproducible Poisson samples, for simulation."""
+
+    label = "simulation"
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def draw(self, count: int, sample_rate: float) -> Indices:
+        """Returns the ascending indices in this step's sample.
+
+        Raises: InvalidParameter.
+        """
+        _require(count, sample_rate)
+        return np.flatnonzero(self._rng.random(count) < sample_rate).astype(np.int64)
+
+
+def _require(count: int, sample_rate: float) -> None:
+    require_sample_rate(sample_rate)
+    if count < 0:
+        raise InvalidParameter(f"count={count} must be at least 0")
