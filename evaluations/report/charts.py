@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 
 from evaluations.report import formatting as text
 from evaluations.report.reading import Run
-from evaluations.report.verdicts import VIEW_NAMES, Trajectory, grouped, trajectories
+from evaluations.report.verdicts import Trajectory, trajectories
 from evaluations.report.wording import OVERLAPPING_PHASE
-from fedpeft_secure.result import AttackRow, Compute
+from fedpeft_secure.result import Compute
 
 PALETTE = tuple(f"var(--series-{index})" for index in range(1, 7))
 MOST_LINES = 12
@@ -36,7 +36,7 @@ def accuracy_chart(run: Run) -> Chart | None:
         return None
     utility = run.result.utility
     rounds, values = [index for index, _ in points], [value for _, value in points]
-    figure = _figure("round", "accuracy")
+    figure = blank_figure("round", "accuracy")
     figure.add_scatter(
         x=rounds,
         y=values,
@@ -69,7 +69,7 @@ def accuracy_chart(run: Run) -> Chart | None:
         f"{text.number(values[-1])} in round {rounds[-1]}; test accuracy {text.number(utility.accuracy)}, "
         f"majority baseline {text.number(utility.majority_baseline)}."
     )
-    return _chart("accuracy", caption, label, 320, figure)
+    return finished_chart("accuracy", caption, label, 320, figure)
 
 
 def loss_chart(run: Run) -> Chart | None:
@@ -77,7 +77,7 @@ def loss_chart(run: Run) -> Chart | None:
     points = [(record.round, record.loss) for record in run.rounds if record.loss is not None]
     if not points:
         return None
-    figure = _figure("round", "mean loss (nats)")
+    figure = blank_figure("round", "mean loss (nats)")
     figure.add_scatter(
         x=[index for index, _ in points],
         y=[value for _, value in points],
@@ -89,7 +89,7 @@ def loss_chart(run: Run) -> Chart | None:
         hovertemplate="round %{x}<br>loss %{y:.3f}<extra></extra>",
     )
     label = f"Line chart. Validation loss goes from {text.number(points[0][1])} to {text.number(points[-1][1])}."
-    return _chart("loss", "Mean loss by round on the validation split.", label, 320, figure)
+    return finished_chart("loss", "Mean loss by round on the validation split.", label, 320, figure)
 
 
 def privacy_chart(run: Run) -> Chart | None:
@@ -98,7 +98,7 @@ def privacy_chart(run: Run) -> Chart | None:
     found = every[:MOST_LINES]
     if not found:
         return None
-    figure = _figure("round", "ε spent")
+    figure = blank_figure("round", "ε spent")
     for index, trajectory in enumerate(found):
         _add_trajectory(figure, trajectory, PALETTE[index] if index < len(PALETTE) else MUTED)
     figure.update_yaxes(rangemode="tozero")
@@ -112,7 +112,7 @@ def privacy_chart(run: Run) -> Chart | None:
     )
     if len(every) > len(found):
         caption += f" Shown: the {len(found)} largest of {len(every)}; the table has all."
-    return _chart("privacy", caption, f"Line chart of ε spent by round. At the end: {spoken}.", 320, figure)
+    return finished_chart("privacy", caption, f"Line chart of ε spent by round. At the end: {spoken}.", 320, figure)
 
 
 def phases_chart(compute: Compute) -> Chart | None:
@@ -122,79 +122,30 @@ def phases_chart(compute: Compute) -> Chart | None:
         return None
     times, names = [seconds for seconds, _ in phases], [name for _, name in phases]
     words = [text.duration(seconds) for seconds in times]
-    figure = _figure("seconds", "")
+    figure = blank_figure("seconds", "")
     figure.add_bar(
         x=times,
         y=[plain(name) for name in names],
         orientation="h",
         text=words,
-        textposition="outside",
-        cliponaxis=False,
+        textposition="auto",
+        insidetextanchor="end",
+        insidetextfont={"color": "var(--paper)"},
+        textangle=0,
         marker={"color": PALETTE[0]},
         width=0.6,
         customdata=words,
         hovertemplate="%{y}: %{customdata}<extra></extra>",
     )
-    figure.update_xaxes(rangemode="tozero", range=[0, max(times) * 1.18 or 1])
+    figure.update_xaxes(rangemode="tozero", range=[0, max(times) * 1.04 or 1])
     figure.update_yaxes(type="category", showgrid=False, ticks="")
     spoken = "; ".join(f"{name} {word}" for name, word in reversed(list(zip(names, words, strict=True))))
-    return _chart("phases", "Time per phase.", f"Bar chart. {spoken}.", 90 + 34 * len(phases), figure)
-
-
-def attack_charts(rows: tuple[AttackRow, ...]) -> tuple[Chart, ...]:
-    """One dot-and-interval chart for each attack and metric, with the four views in the same order."""
-    return tuple(
-        _attack_chart(f"attack-{index}", attack, metric, group)
-        for index, ((attack, metric), group) in enumerate(grouped(rows).items(), start=1)
-    )
+    return finished_chart("phases", "Time per phase.", f"Bar chart. {spoken}.", 90 + 34 * len(phases), figure)
 
 
 def plain(value: str) -> str:
     """Text that plotly shows as it is: its labels understand a few HTML tags, links among them."""
     return html.escape(value, quote=False)
-
-
-def _attack_chart(name: str, attack: str, metric: str, rows: list[AttackRow]) -> Chart:
-    figure = _figure(plain(metric), "")
-    numbered = list(enumerate(rows))
-    for replay, title, symbol in ((False, "this run", "circle"), (True, "replay", "circle-open")):
-        _add_dots(figure, [(line, row) for line, row in numbered if row.replay is replay], title, symbol)
-    controls = [(line, row.null) for line, row in numbered if row.null is not None]
-    figure.add_scatter(
-        x=[null for _, null in controls],
-        y=[line for line, _ in controls],
-        mode="markers",
-        marker={"symbol": "line-ns", "size": 13, "line": {"width": 2, "color": INK}},
-        hovertemplate="null control %{x:.3f}<extra></extra>",
-    )
-    for line, row in numbered:
-        figure.add_annotation(
-            x=0,
-            xref="paper",
-            xanchor="left",
-            y=line,
-            yshift=17,
-            text=_line_name(row),
-            showarrow=False,
-            font={"size": 12, "color": MUTED},
-            bgcolor="var(--paper)",
-            borderpad=1,
-        )
-    ends = [end for row in rows for end in (row.value, row.low, row.high, row.null) if end is not None]
-    if min(ends) >= 0 and max(ends) <= 1:
-        figure.update_xaxes(range=[-0.04, 1.04], tickvals=[0, 0.25, 0.5, 0.75, 1])
-    figure.update_yaxes(range=[len(rows) - 0.6, -0.9], showgrid=False, showticklabels=False, ticks="")
-    figure.update_layout(showlegend=False, margin={"t": 4})
-    spoken = "; ".join(
-        f"{_line_name(row)} {text.number(row.value)}, interval {text.interval(row.low, row.high)}, "
-        f"null control {text.number(row.null)}"
-        for row in rows
-    )
-    return _chart(name, f"{attack}: {metric}", f"Dot chart. {spoken}.", 64 + 50 * len(rows), figure)
-
-
-def _line_name(row: AttackRow) -> str:
-    return f"{VIEW_NAMES[row.view]} (replay)" if row.replay else VIEW_NAMES[row.view]
 
 
 def _add_trajectory(figure: go.Figure, trajectory: Trajectory, colour: str) -> None:
@@ -224,31 +175,8 @@ def _add_trajectory(figure: go.Figure, trajectory: Trajectory, colour: str) -> N
     )
 
 
-def _add_dots(figure: go.Figure, numbered: list[tuple[int, AttackRow]], title: str, symbol: str) -> None:
-    values = [row.value or 0.0 for _, row in numbered]
-    spans = [
-        (value, value) if row.low is None or row.high is None else (row.low, row.high)
-        for value, (_, row) in zip(values, numbered, strict=True)
-    ]
-    figure.add_scatter(
-        x=values,
-        y=[line for line, _ in numbered],
-        mode="markers",
-        marker={"symbol": symbol, "size": 10, "color": PALETTE[0], "line": {"width": 2, "color": PALETTE[0]}},
-        error_x={
-            "type": "data",
-            "array": [high - value for value, (_, high) in zip(values, spans, strict=True)],
-            "arrayminus": [value - low for value, (low, _) in zip(values, spans, strict=True)],
-            "color": PALETTE[0],
-            "thickness": 2,
-            "width": 0,
-        },
-        customdata=[text.interval(row.low, row.high) for _, row in numbered],
-        hovertemplate=f"{title}<br>%{{x:.3f}} (%{{customdata}})<extra></extra>",
-    )
-
-
-def _figure(x_title: str, y_title: str) -> go.Figure:
+def blank_figure(x_title: str, y_title: str) -> go.Figure:
+    """An empty figure in the page's colours."""
     axis = {
         "gridcolor": RULE,
         "linecolor": RULE,
@@ -273,6 +201,7 @@ def _figure(x_title: str, y_title: str) -> go.Figure:
     )
 
 
-def _chart(name: str, caption: str, label: str, height: int, figure: go.Figure) -> Chart:
+def finished_chart(name: str, caption: str, label: str, height: int, figure: go.Figure) -> Chart:
+    """Freezes a figure into what the page needs of it."""
     figure.update_layout(height=height)
     return Chart(name=name, caption=caption, label=label, height=height, figure=figure.to_plotly_json())

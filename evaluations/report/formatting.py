@@ -20,9 +20,8 @@ def significant(value: float, *, digits: int = 3) -> str:
     """A number rounded to significant digits, without an exponent."""
     if value == 0 or not math.isfinite(value):
         return number(value, digits=0)
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    rounded = float(f"{value:.{digits}g}")
-    return number(rounded, digits=decimals if abs(rounded) < 10**digits else 0)
+    rounded = float(f"{value:.{digits - 1}e}")
+    return number(rounded, digits=max(0, digits - 1 - math.floor(math.log10(abs(rounded)))))
 
 
 def shortest(value: float) -> str:

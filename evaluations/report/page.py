@@ -17,6 +17,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from evaluations.report import charts, formatting, verdicts, wording
+from evaluations.report.answers import Answer, answers
+from evaluations.report.attack_charts import attack_charts
 from evaluations.report.charts import Chart
 from evaluations.report.reading import Run
 from evaluations.report.verdicts import VIEW_NAMES, Verdict
@@ -56,7 +58,7 @@ class Page:
     """All that the templates read."""
 
     run: Run
-    answers: tuple[wording.Answer, ...]
+    answers: tuple[Answer, ...]
     notices: tuple[wording.Notice, ...]
     messages: tuple[str, ...]
     aggregate: tuple[str, ...]
@@ -83,7 +85,7 @@ def build_page(run: Run, *, show_text: bool) -> Page:
     quality = (charts.accuracy_chart(run), charts.loss_chart(run))
     return Page(
         run=run,
-        answers=wording.answers(result),
+        answers=answers(result),
         notices=wording.notices(result),
         messages=wording.messages_statement(result),
         aggregate=wording.aggregate_statement(result.privacy),
@@ -91,7 +93,7 @@ def build_page(run: Run, *, show_text: bool) -> Page:
         quality_charts=tuple(chart for chart in quality if chart is not None),
         privacy_chart=charts.privacy_chart(run),
         phases_chart=charts.phases_chart(result.compute),
-        attack_charts=charts.attack_charts(result.attacks),
+        attack_charts=attack_charts(result.attacks),
         attacks=tuple(AttackLine(row=row, view=VIEW_NAMES[row.view], verdict=verdicts.verdict(row)) for row in rows),
         recovered=_recovered(rows) if show_text else (),
         hidden_texts=0 if show_text else sum(len(row.texts) for row in rows),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from evaluations.report import write_report
 from fedpeft_secure.result import (
     AggregatePrivacy,
     AttackRow,
@@ -193,6 +194,12 @@ def make_run(tmp_path: Path) -> Any:
         return write_run(tmp_path / "run", found, kept, config)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def default_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the run as it is, written once; tests only read it."""
+    return write_report(write_run(tmp_path_factory.mktemp("default"), result(), rounds()))
 
 
 @pytest.fixture
