@@ -14,6 +14,7 @@ from secagg.errors import CodecError, PlanError
 from secagg.graph import plan_for_counts, plan_graph
 from secagg.identity import KeyDirectory
 from secagg.manifest import Manifest
+from secagg.masked_messages import CONFIRM, PHASES
 from secagg.plan import SumPlan, resolve_codec
 from secagg.rules import check_plan
 from secagg.server import MaskedServer
@@ -39,7 +40,11 @@ class MaskedSum:
     dropout_fraction: float = 0.1
 
     label = "masked"
-    phases = ("advertise", "share", "upload", "confirm", "unmask")
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases in which clients send; the consistency round exists only under a server that may lie."""
+        return PHASES if self.malicious_server else tuple(phase for phase in PHASES if phase != CONFIRM)
 
     @property
     def needs_identities(self) -> bool:

@@ -74,6 +74,17 @@ class SumPlan:
         """Segments and moduli of a contribution."""
         return self.codec.layout(dim=self.dim, clients=len(self.clients), summed_weights=self.weights is None)
 
+    @property
+    def guaranteed_honest(self) -> int:
+        """Fewest honest survivors in any sum that a client helps to open, at the assumed number of corrupt ones.
+
+        Each client accepts a survivor set of at least min_cohort clients that holds itself and a threshold of its neighbours.
+        Noise shares must be calibrated to this number, not to the cohort.
+        """
+        if self.graph is None:
+            return self.min_cohort
+        return max(1, max(self.min_cohort, self.graph.threshold + 1) - self.graph.colluders)
+
     def position(self, name: str) -> int:
         """The place of a client in the cohort; raises PlanError for a stranger."""
         if name not in self.clients:
