@@ -8,6 +8,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -268,27 +269,30 @@ def _prv_at(events: tuple[SampledGaussian, ...], delta: float, error: float) -> 
         return float(composed.compute_epsilon(delta, delta / 1000, error)[2])
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=48)
 def _discretized(mechanisms: tuple[tuple[float, float, int], ...], delta: float, error: float) -> tuple[object, ...]:
     """Discretises each (σ, q, most steps) on a mesh that is fine enough for *any* number of steps up to the most.
 
-    One table then serves every round of a run. The mesh and domain are opacus' own (Gopi et al. 2021, remark 5.6),
-    for the next power of two of the steps: error only shrinks with fewer steps.
+    One table then serves every round of a run. The mesh is opacus' own (Gopi et al. 2021, remark 5.6), for the next
+    power of two of the steps: the error only shrinks with fewer steps. The domain is remark 5.6's with Rényi bounds on
+    few orders, which widen it, and widened again to a length that the Fourier transform likes.
     """
     from opacus.accountants.analysis import prv
+    from scipy.fft import next_fast_len
 
-    most = [steps for _, _, steps in mechanisms]
-    loss_variables = [prv.PoissonSubsampledGaussianPRV(q, sigma) for sigma, q, _ in mechanisms]
-    bound = prv.compute_safe_domain_size(
-        prvs=loss_variables, max_self_compositions=most, eps_error=error, delta_error=delta / 1000
-    )
-    mesh = error / math.sqrt(sum(most) * math.log(12 / (delta / 1000)) / 2)
-    if not bound / mesh < _PRV_MAX_POINTS:
+    events = tuple(SampledGaussian(noise_multiplier=sigma, sample_rate=q, steps=most) for sigma, q, most in mechanisms)
+    total = sum(event.steps for event in events)
+    delta_error = delta / 1000
+    single = max(_coarse((replace(event, steps=1),), delta_error / (8 * total)) for event in events)
+    bound = max(_coarse(events, delta_error / 4), single, error) + 3
+    mesh = error / math.sqrt(total * math.log(12 / delta_error) / 2)
+    if not bound / mesh < _PRV_MAX_POINTS / 2:
         raise MemoryError("the PRV domain is too large")
-    domain = prv.Domain.create_aligned(-bound, bound, mesh)
+    half = next_fast_len(math.ceil(bound / mesh) + 1, real=True) - 1
+    domain = prv.Domain.create_aligned(-(half - 0.5) * mesh, (half - 0.5) * mesh, mesh)
+    variables = [prv.PoissonSubsampledGaussianPRV(event.sample_rate, event.noise_multiplier) for event in events]
     return tuple(
-        prv.discretize(prv.TruncatedPrivacyRandomVariable(v, domain.t_min, domain.t_max), domain)
-        for v in loss_variables
+        prv.discretize(prv.TruncatedPrivacyRandomVariable(v, domain.t_min, domain.t_max), domain) for v in variables
     )
 
 

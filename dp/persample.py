@@ -36,6 +36,15 @@ def linear_rule(layer: nn.Linear, inputs: list[Tensor], backprops: Tensor) -> di
     return gradients
 
 
+def embedding_rule(layer: nn.Embedding, inputs: list[Tensor], backprops: Tensor) -> dict[nn.Parameter, Tensor]:
+    """Opacus' rule for embeddings, with the padding row left out as autograd does."""
+    found: dict[nn.Parameter, Tensor] = GradSampleModule.GRAD_SAMPLERS[nn.Embedding](layer, inputs, backprops)
+    if layer.padding_idx is not None:
+        for rows in found.values():
+            rows[:, layer.padding_idx] = 0
+    return found
+
+
 class PerExampleModule:
     """A model whose backward pass can also give one gradient for each example.
 
@@ -49,6 +58,7 @@ class PerExampleModule:
         self._rules: dict[type[nn.Module], GradientRule] = {
             **GradSampleModule.GRAD_SAMPLERS,
             nn.Linear: linear_rule,
+            nn.Embedding: embedding_rule,
             **rules,
         }
         self._rows: dict[nn.Parameter, Tensor] = {}

@@ -81,10 +81,13 @@ def noisy_sum(
     total = _zeros(module)
     tally = _Tally()
     for batch in physical_batches:
-        with module.capturing():
-            losses_B = _backward(module, batch, per_example_loss)
-            gradients = module.take(losses_B.shape[0])
+        try:
+            with module.capturing():
+                losses_B = _backward(module, batch, per_example_loss)
+                gradients = module.take(losses_B.shape[0])
             _refuse_unexplained(module, gradients)
+        finally:
+            _clear(module)
         _add_clipped(total, gradients, clip_norm, tally)
         tally.saw(losses_B)
     stddev = noise_multiplier * clip_norm
