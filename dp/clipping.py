@@ -48,7 +48,8 @@ def clip_factors(norms: Tensor, *, clip_norm: float) -> Tensor:
     Returns: float32, shape (batch,).
     """
     require_clip_norm(clip_norm)
-    safe = torch.where(norms > clip_norm, clip_norm * (1 - _MARGIN) / norms, torch.ones_like(norms))
+    bound = clip_norm * (1 - _MARGIN)
+    safe = torch.where(norms > bound, bound / norms, torch.ones_like(norms))
     return torch.where(torch.isfinite(norms), safe, torch.zeros_like(norms)).float()
 
 

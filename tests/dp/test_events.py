@@ -1,0 +1,64 @@
+"""Events are validated, merge by mechanism, and survive their text form exactly."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dp.errors import InvalidParameter
+from dp.events import NonPrivate, PrivacyBudget, SampledGaussian, from_json, merge, to_json
+
+gaussians = st.builds(
+    SampledGaussian,
+    noise_multiplier=st.floats(0, 1e6),
+    sample_rate=st.floats(0, 1, exclude_min=True),
+    steps=st.integers(1, 10**6),
+)
+events = st.one_of(gaussians, st.builds(NonPrivate, steps=st.integers(1, 5)))
+
+
+@given(events)
+def test_text_form_is_exact(event):
+    assert from_json(to_json(event)) == event
+
+
+@given(st.lists(events, max_size=6))
+def test_merging_keeps_every_step_and_forgets_order(found):
+    merged = merge(tuple(found))
+    assert merged == merge(tuple(reversed(found))) == merge(merged)
+    assert sum(e.steps for e in merged) == sum(e.steps for e in found)
+    assert len({dataclasses.replace(e, steps=1) for e in found}) == len(merged)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"kind":"Laplace"}', '{"kind":"NonPrivate","steps":0}', '{"kind":"NonPrivate","more":1}', "null"],
+)
+def test_other_texts_are_refused(text):
+    with pytest.raises(InvalidParameter):
+        from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("cls", "fields"),
+    [
+        (SampledGaussian, {"noise_multiplier": 1.0, "sample_rate": 0.1, "steps": 0}),
+        (SampledGaussian, {"noise_multiplier": 1.0, "sample_rate": 0.1, "steps": True}),
+        (SampledGaussian, {"noise_multiplier": float("inf"), "sample_rate": 0.1, "steps": 1}),
+        (SampledGaussian, {"noise_multiplier": 1.0, "sample_rate": 2.0, "steps": 1}),
+        (NonPrivate, {"steps": -1}),
+        (PrivacyBudget, {"epsilon": 0.0, "delta": 1e-5}),
+        (PrivacyBudget, {"epsilon": float("nan"), "delta": 1e-5}),
+        (PrivacyBudget, {"epsilon": 1.0, "delta": 1.0}),
+    ],
+)
+def test_fields_are_validated(cls, fields):
+    with pytest.raises(InvalidParameter, match=r"must be"):
+        cls(**fields)
+
+
+def test_frozen_and_infinite_budget():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        NonPrivate().steps = 2
+    assert PrivacyBudget(epsilon=float("inf"), delta=1e-5).epsilon == float("inf")
