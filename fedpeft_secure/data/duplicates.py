@@ -22,11 +22,11 @@ def normalise(text: str) -> str:
     return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
-def duplicate_clusters(texts: tuple[str, ...], *, similarity: float = 0.7) -> NDArray[np.int64]:
+def duplicate_clusters(texts: tuple[str, ...], *, similarity: float = 0.6) -> NDArray[np.int64]:
     """Numbers clusters of near-duplicates: equal numbers for texts linked by a chain of near-duplicate pairs.
 
     Two texts are near-duplicates if they have the same words, or if the Jaccard similarity of their sets of word
-    bigrams is at least `similarity`. At 0.7, one word changed out of twelve is a near-duplicate.
+    bigrams is at least `similarity`. At 0.6, texts of seven words or more with one inner word changed are near-duplicates.
 
     Guarantee: exact up to the bound `_COMMON`, which only skips texts without a rare bigram.
     Args:

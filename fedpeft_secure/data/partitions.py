@@ -99,7 +99,7 @@ def _group_indices(training: LabelledTexts, *, config: PartitionConfig, clients:
     if config.scheme != "column":
         return np.zeros(len(training), dtype=np.int64)
     if training.groups is None:
-        raise DataError('data.partition.column names no column: the scheme "column" needs the one that holds the owner')
+        raise DataError('data.partition.scheme = "column" needs data with a column of owners: a file or a hub data set')
     names = sorted(set(training.groups), key=lambda name: (not name.isdecimal(), name.zfill(20), name))
     if len(names) != clients:
         raise DataError(
