@@ -96,6 +96,7 @@ class TrainingConfig(Table):
     server_optimizer: Literal["adamw", "sgd"] = "adamw"
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    evaluate_every: Annotated[int, Field(ge=1)] = 2
 
 
 class PrivacyConfig(Table):

@@ -166,6 +166,7 @@ class RoundRecord(Record):
     attempt: int
     survivors: tuple[str, ...]
     dropped: tuple[str, ...]
+    failure: str = ""
     accuracy: float | None = Field(description="on the public validation split; null where it was not measured")
     loss: float | None
     epsilon_spent: dict[str, Number]

@@ -1,0 +1,56 @@
+"""Finds a strategy by name, by "package.module:Name", or the best one for the configuration ("auto")."""
+
+import importlib
+import math
+
+from fedpeft_secure.aggregation.base import Reads, Strategy
+from fedpeft_secure.aggregation.fedit import FedIT
+from fedpeft_secure.aggregation.fedsvd import FedSVD
+from fedpeft_secure.aggregation.ffa import FFA
+from fedpeft_secure.config import Config
+from fedpeft_secure.errors import ConfigError
+
+STRATEGIES: dict[str, type] = {"fedit": FedIT, "ffa": FFA, "fedsvd": FedSVD}
+
+
+def choose_strategy(config: Config) -> tuple[Strategy, str]:
+    """The strategy of `[aggregation]` and, in words, why it is this one.
+
+    Raises:
+        ConfigError: If there is no such strategy, or it needs individual updates under a secure sum.
+    """
+    name, reason = config.aggregation.strategy, "named in the configuration"
+    if name == "auto":
+        name, reason = _best_for(config)
+    strategy = _custom(name) if ":" in name else _built_in(name)
+    if strategy.reads is Reads.INDIVIDUAL and config.secure_sum.protocol != "plain":
+        raise ConfigError(
+            f"aggregation.strategy: {name!r} needs individual updates, which the secure sum hides; "
+            'choose another strategy or secure_sum.protocol = "plain"'
+        )
+    return strategy, reason
+
+
+def _best_for(config: Config) -> tuple[str, str]:
+    if any(math.isfinite(config.epsilon_of(client)) for client in config.client_names):
+        return "fedsvd", "under DP: noise enters B only, and re-orthogonalising between rounds costs no privacy"
+    return "fedit", "without DP: both factors learn, and at few local steps the mean of factors is nearly exact"
+
+
+def _built_in(name: str) -> Strategy:
+    if name not in STRATEGIES:
+        raise ConfigError(
+            f"aggregation.strategy: no strategy {name!r}; there are auto, {', '.join(STRATEGIES)}, "
+            'or "package.module:Name" for your own'
+        )
+    strategy: Strategy = STRATEGIES[name]()
+    return strategy
+
+
+def _custom(name: str) -> Strategy:
+    module, _, attribute = name.partition(":")
+    try:
+        strategy: Strategy = getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"aggregation.strategy: cannot import {name!r} ({error})") from error
+    return strategy

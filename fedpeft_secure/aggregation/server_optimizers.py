@@ -1,0 +1,110 @@
+"""Server optimisers: the mean change of the clients is taken for a negative gradient (Reddi et al. 2021).
+
+They see released sums only, so what they do is post-processing: no privacy cost.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+
+from fedpeft_secure.config import TrainingConfig
+
+
+Turn = Callable[[np.ndarray, int], np.ndarray]
+"""(memory, power) → memory in new coordinates; power 1 for gradients, 2 for their squares."""
+
+
+class ServerOptimizer(Protocol):
+    """A pure optimiser over one flat vector."""
+
+    def step(self, values: np.ndarray, mean_change: np.ndarray) -> tuple[np.ndarray, Self]:
+        """New values and the optimiser's next state; all arrays have shape (dim,)."""
+        ...
+
+    def turned(self, turn: Turn) -> Self:
+        """The optimiser after the strategy changed the coordinates of its values."""
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The state, for a checkpoint."""
+        ...
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> Self:
+        """The optimiser in the state that `arrays` describes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FedAvg:
+    """values + learning_rate · mean change; at learning rate 1 plain federated averaging."""
+
+    learning_rate: float
+
+    def step(self, values: np.ndarray, mean_change: np.ndarray) -> tuple[np.ndarray, "FedAvg"]:
+        """One step; see `ServerOptimizer`."""
+        return values + self.learning_rate * mean_change, self
+
+    def turned(self, turn: Turn) -> "FedAvg":
+        """Itself: there is nothing to turn."""
+        del turn
+        return self
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Nothing: this optimiser has no state."""
+        return {}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> "FedAvg":
+        """Itself."""
+        del arrays
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FedAdamW:
+    """AdamW (Loshchilov & Hutter 2019) on the negative mean change."""
+
+    learning_rate: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    steps: int = 0
+    mean: np.ndarray | None = None
+    square: np.ndarray | None = None
+
+    def step(self, values: np.ndarray, mean_change: np.ndarray) -> tuple[np.ndarray, "FedAdamW"]:
+        """One step; see `ServerOptimizer`."""
+        gradient = -mean_change.astype(np.float64)
+        zeros = np.zeros_like(gradient)
+        mean = self.beta1 * (zeros if self.mean is None else self.mean) + (1 - self.beta1) * gradient
+        square = self.beta2 * (zeros if self.square is None else self.square) + (1 - self.beta2) * gradient**2
+        steps = self.steps + 1
+        direction = (mean / (1 - self.beta1**steps)) / (np.sqrt(square / (1 - self.beta2**steps)) + self.epsilon)
+        decayed = values * (1 - self.learning_rate * self.weight_decay)
+        return decayed - self.learning_rate * direction, replace(self, steps=steps, mean=mean, square=square)
+
+    def turned(self, turn: Turn) -> "FedAdamW":
+        """Both moments in new coordinates; the second, kept per value, as if values were uncorrelated."""
+        if self.mean is None or self.square is None:
+            return self
+        return replace(self, mean=turn(self.mean, 1), square=turn(self.square, 2))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Step count and both moments."""
+        if self.mean is None or self.square is None:
+            return {}
+        return {"steps": np.array([self.steps], dtype=np.int64), "mean": self.mean, "square": self.square}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> "FedAdamW":
+        """The optimiser after `arrays["steps"]` steps; fresh when there are none."""
+        if not arrays:
+            return self
+        return replace(self, steps=int(arrays["steps"][0]), mean=arrays["mean"], square=arrays["square"])
+
+
+def server_optimizer(training: TrainingConfig) -> ServerOptimizer:
+    """The optimiser that `[training]` names, before its first step."""
+    kind = {"adamw": FedAdamW, "sgd": FedAvg}[training.server_optimizer]
+    return kind(learning_rate=training.server_learning_rate)

@@ -1,0 +1,190 @@
+"""The command line, and the composition root: the one module that reaches up to attacks and evaluations, lazily."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fedpeft_secure.version import __version__
+from fedpeft_secure.config import Config
+from fedpeft_secure.errors import FedPeftError, InputError
+from fedpeft_secure.events import Listener, ignore
+from fedpeft_secure.result import Result
+
+app = typer.Typer(
+    name="fedpeft",
+    help="Fine-tune one model over data that may not move, and know what leaks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigPath = Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="TOML file; every key has a default.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory [default: runs/<time>].")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def run(
+    config: Config | str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    listen: Listener = ignore,
+) -> Result:
+    """Runs a configuration: trains, attacks, evaluates and reports. What `fedpeft run` does, from Python.
+
+    Args:
+        config: a `Config`, the path of a TOML file, or None for the embedded default.
+        out: the run directory; default runs/<time>.
+        resume: finish the interrupted run in `out`; its own configuration is used.
+        listen: told about progress.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        InputError: If the configuration, data, model or directory cannot be used.
+        RoundFailed: If a round ends without an aggregate; `resume` continues.
+    """
+    from attacks.suite import run_attacks
+    from evaluations.metrics import classification
+    from evaluations.report import write_report
+    from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.server.job import finish, training_run
+
+    loaded = config if resume or isinstance(config, Config) else load_config(config)
+    root = Path(out) if out else default_out()
+    with training_run(loaded, root, resume=resume, listen=listen) as trained:
+        result = finish(trained, measure=classification, attack=run_attacks, listen=listen)
+    write_report(root, show_text=trained.shows_text)
+    return result
+
+
+def default_out() -> Path:
+    """runs/<time>."""
+    return Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns our exceptions into one line and an exit status: 2 for bad input, 1 for a run that failed."""
+
+    @wraps(command)
+    def wrapped(*args: Any, debug: bool = False, **options: Any) -> None:
+        import dp
+        import secagg
+
+        try:
+            command(*args, debug=debug, **options)
+        except (FedPeftError, dp.PrivacyError, secagg.ProtocolError) as error:
+            if debug:
+                raise
+            typer.echo(f"fedpeft: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
+        except KeyboardInterrupt:
+            typer.echo("fedpeft: interrupted; `fedpeft run --resume DIR` goes on where it stopped", err=True)
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+@app.command("run", epilog="Example: fedpeft run --set privacy.epsilon=3 --out runs/eps3")
+@one_line_errors
+def run_command(
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Finish the interrupted run in DIR.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Trains over simulated clients, attacks what was sent, and writes a report."""
+    del debug
+    from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.progress import progress
+    from fedpeft_secure.summary import summary
+
+    if resume is not None and (config is not None or overrides or out is not None):
+        raise InputError(
+            "--resume: the run has its own configuration and directory; leave CONFIG, --set and --out away"
+        )
+    directory = resume or out or default_out()
+    console = Console(stderr=True)
+    with progress(console) as listen:
+        loaded = None if resume else load_config(config, overrides=overrides or ())
+        result = run(loaded, out=directory, resume=resume is not None, listen=listen)
+    console.print(summary(result, directory), highlight=False)
+    if as_json:
+        sys.stdout.write(result.to_json() + "\n")
+
+
+@app.command("budget", epilog="Example: fedpeft budget --set privacy.epsilon=3 --set training.rounds=40")
+@one_line_errors
+def budget_command(
+    config: ConfigPath = None, overrides: Overrides = None, as_json: Json = False, debug: Debug = False
+) -> None:
+    """Shows, before any training, each client's sampling rate, noise, signal-to-noise ratio and total ε."""
+    del debug
+    from fedpeft_secure.budget_table import budget_rows, budget_table
+    from fedpeft_secure.config_file import load_config
+
+    loaded = load_config(config, overrides=overrides or ())
+    rows = budget_rows(loaded)
+    if as_json:
+        sys.stdout.write(json.dumps([row.model_dump(mode="json") for row in rows], indent=2) + "\n")
+    else:
+        Console().print(budget_table(loaded, rows))
+
+
+@app.command("report", epilog="Example: fedpeft report runs/demo")
+@one_line_errors
+def report_command(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A finished run.")], debug: Debug = False
+) -> None:
+    """Writes report.html and the plots of a finished run anew."""
+    del debug
+    from evaluations.report import write_report
+    from fedpeft_secure.rundir import read_run
+
+    read_run(run_dir)
+    typer.echo(str(write_report(run_dir)))
+
+
+@app.command("doctor", epilog="Example: fedpeft doctor --json")
+@one_line_errors
+def doctor_command(as_json: Json = False, debug: Debug = False) -> None:
+    """Shows what this machine can do: versions, processor, device, precision, packaged model and data."""
+    del debug
+    from fedpeft_secure.doctor import examine
+
+    findings = examine()
+    if as_json:
+        sys.stdout.write(json.dumps({finding.name: finding.value for finding in findings}, indent=2) + "\n")
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok ' if finding.good else '-- '} {finding.name:<20} {finding.value}")
+
+
+@app.callback(invoke_without_command=True)
+def version_option(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Fine-tune one model over data that may not move, and know what leaks."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the `fedpeft` command."""
+    app()

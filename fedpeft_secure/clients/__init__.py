@@ -1,0 +1,1 @@
+"""What a client does: train on its own examples, charge its ledger, answer the server."""

@@ -1,0 +1,103 @@
+"""The one model that all simulated clients share: its frozen part is loaded once, adapters are swapped in and out."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+import dp.persample
+from fedpeft_secure import methods, models
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
+from fedpeft_secure.clients.batches import Batch
+from fedpeft_secure.config import Config
+from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.seeds import Seed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Backbone:
+    """The adapted model with hooks for per-example gradients, where and how it computes, and its public structure.
+
+    Holding one of these, memory does not grow with the number of simulated clients.
+    """
+
+    model: PeftModel
+    per_example: dp.persample.PerExampleModule
+    spec: AdapterSpec
+    device: torch.device
+    precision: str
+
+    def load(self, state: AdapterState) -> None:
+        """Puts an adapter's values into the model."""
+        methods.write_state(self.model, state)
+
+    def losses(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        """Cross-entropy of each example by itself, shape (batch,), fp32: no example's loss depends on another."""
+        return torch.nn.functional.cross_entropy(self.logits(model, batch), batch.labels, reduction="none")
+
+    def logits(self, model: torch.nn.Module, batch: Batch) -> Tensor:
+        """Class scores in fp32, shape (batch, classes)."""
+        with self.autocast():
+            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        return logits.float()
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """bfloat16 arithmetic in the frozen layers where the processor has it."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, AdapterState]:
+    """Loads the model and adds the adapter.
+
+    Args:
+        config: the run's configuration.
+        num_labels: classes of the task.
+
+    Returns:
+        The backbone and the adapter's public first values.
+    """
+    device = choose_device(config.model.device)
+    base = models.load_classifier(config.model, num_labels=num_labels, seed=models.head_seed(config))
+    model, spec = methods.wrap(
+        base,
+        config.peft,
+        public_name=models.find_model(config.model.name).public_name,
+        seed=Seed(config.seed).entropy("adapter", "start"),
+    )
+    model.to(device).train()
+    backbone = Backbone(
+        model=model,
+        per_example=dp.persample.wrap(model),
+        spec=spec,
+        device=device,
+        precision=choose_precision(config.training.precision, device),
+    )
+    return backbone, methods.read_state(model)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device that `model.device` names; "auto" takes an accelerator where there is one.
+
+    Raises:
+        ConfigError: If the named device is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, available in there.items() if available))
+    if not there[wanted]:
+        raise ConfigError(f'model.device: this machine has no {wanted!r}; use "auto" or "cpu"')
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: str, device: torch.device) -> str:
+    """ "bf16" where the hardware multiplies in it, else "fp32"; norms, clipping and noise are fp32 either way."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"

@@ -1,0 +1,138 @@
+"""A client: it checks, trains, charges its ledger, and only then opens a session that sends anything."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import dp
+import secagg
+from fedpeft_secure.aggregation.base import Strategy
+from fedpeft_secure.budgets import ClientBudget
+from fedpeft_secure.clients.backbone import Backbone
+from fedpeft_secure.clients.batches import Examples
+from fedpeft_secure.clients.policy import ClientPolicy
+from fedpeft_secure.clients.randomness import Randomness
+from fedpeft_secure.clients.training import LocalTask, train_locally
+from fedpeft_secure.config import PrivacyConfig
+from fedpeft_secure.plans import RoundPlan, unpack_request
+from fedpeft_secure.secure_sums import MODEL_PART, secure_sum, sum_plan
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Client:
+    """One participant.
+
+    Guarantee: nothing that depends on its examples leaves before the charge for it and the very bytes are in the
+    ledger, in one transaction; an interrupted release is sent again as the same bytes or not at all.
+    Does not cover: what the owner of this process can read.
+
+    Args:
+        name: as in the cohort.
+        examples: its private data.
+        budget: what it may spend, and its noise.
+        policy: its own terms.
+        privacy: unit, relation and accountant of its ledger.
+        backbone: the model, shared with other simulated clients.
+        strategy: how its update becomes a vector.
+        ledger: durable; shared by simulated clients, which have a row each.
+        randomness: of sampling, noise and rounding.
+        identity, directory: its own key and everybody's pinned public keys.
+        physical_batch: examples processed at once.
+        memory: what it has sent so far, against differencing.
+        examples_processed, training_seconds: for throughput; private, never sent.
+    """
+
+    name: str
+    examples: Examples = field(repr=False)
+    budget: ClientBudget
+    policy: ClientPolicy
+    privacy: PrivacyConfig
+    backbone: Backbone = field(repr=False)
+    strategy: Strategy
+    ledger: dp.Ledger = field(repr=False)
+    randomness: Randomness
+    identity: secagg.Identity = field(repr=False)
+    directory: secagg.KeyDirectory = field(repr=False)
+    physical_batch: int
+    memory: secagg.ClientMemory = field(default_factory=secagg.ClientMemory)
+    examples_processed: int = field(default=0, repr=False)
+    training_seconds: float = field(default=0.0, repr=False)
+
+    def open_session(self, request: bytes) -> secagg.ClientSession:
+        """Answers the server's request with a session of the secure sum that holds this client's contribution.
+
+        Raises:
+            PolicyError: The request is malformed or breaks the client's own terms.
+            dp.BudgetExceeded: The release would overspend; nothing was sent or stored.
+            secagg.ProtocolError: The secure sum's plan is refused.
+        """
+        plan, state = unpack_request(request, self.backbone.spec)
+        self.policy.check(plan, client=self.name, budget=self.budget)
+        trained = self.strategy.trainable(self.backbone.spec)
+        sums = sum_plan(plan, dim=trained.size, directory=self.directory)
+        release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
+        stored = self.ledger.contribution(self.name, release)
+        if stored is None:
+            self._check_budget(plan)
+            task = LocalTask(
+                plan=plan,
+                trained=trained,
+                noise_multiplier=self.budget.noise_multiplier,
+                sampling=self.randomness.sampling(plan),
+                noise=self.randomness.noise(plan),
+                physical_batch=self.physical_batch,
+            )
+            started = time.perf_counter()
+            update = train_locally(self.backbone, state, self.examples, task)
+            self.training_seconds += time.perf_counter() - started
+            self.examples_processed += update.examples
+            stored = self._charge(plan, release, self._encode(plan, sums, update.delta))
+        member = secagg.Member(
+            name=self.name,
+            identity=self.identity,
+            directory=self.directory,
+            received={MODEL_PART: plan.digest()},
+            memory=self.memory,
+            min_cohort=self.policy.min_cohort,
+            adversarial_fraction=plan.adversarial_fraction,
+        )
+        return secure_sum(plan).client(sums, member=member, contribution=secagg.Encoded.from_bytes(stored))
+
+    def _encode(self, plan: RoundPlan, sums: secagg.SumPlan, delta: Mapping[str, np.ndarray]) -> bytes:
+        weight = None if plan.private else min(max(len(self.examples), 1), plan.max_weight)
+        vector = self.strategy.encode(delta, self.backbone.spec)
+        return sums.encode(self.name, vector, weight=weight, rng=self.randomness.rounding(plan)).to_bytes()
+
+    def _event(self, plan: RoundPlan) -> dp.PrivacyEvent:
+        """What this release is, from the plan that is followed, not from the one that was promised."""
+        if not self.budget.private:
+            return dp.NonPrivate(steps=plan.local_steps)
+        return dp.SampledGaussian(
+            noise_multiplier=self.budget.noise_multiplier, sample_rate=plan.sample_rate, steps=plan.local_steps
+        )
+
+    def _check_budget(self, plan: RoundPlan) -> None:
+        """Refuses before the work is done."""
+        self.ledger.check(
+            client=self.name,
+            event=self._event(plan),
+            budget=dp.PrivacyBudget(epsilon=self.budget.epsilon, delta=self.budget.delta),
+            accountant=self.privacy.accountant,
+            relation=self.privacy.relation,
+            unit=self.privacy.unit,
+        )
+
+    def _charge(self, plan: RoundPlan, release: dp.ReleaseId, contribution: bytes) -> bytes:
+        self.ledger.charge(
+            client=self.name,
+            release=release,
+            event=self._event(plan),
+            budget=dp.PrivacyBudget(epsilon=self.budget.epsilon, delta=self.budget.delta),
+            contribution=contribution,
+            accountant=self.privacy.accountant,
+            relation=self.privacy.relation,
+            unit=self.privacy.unit,
+        )
+        return contribution

@@ -1,0 +1,53 @@
+"""What a client insists on, whatever the server asks: checked before it works."""
+
+from dataclasses import dataclass
+
+from fedpeft_secure.budgets import ClientBudget
+from fedpeft_secure.config import Config
+from fedpeft_secure.errors import PolicyError
+from fedpeft_secure.plans import RoundPlan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientPolicy:
+    """A client's own terms.
+
+    Args:
+        min_cohort: fewest clients that a sum may hide it among.
+        max_epsilon: the largest budget that it accepts.
+        protocols: the secure sums that it accepts.
+        trusts_server: whether it accepts protocols that a lying server breaks.
+    """
+
+    min_cohort: int
+    max_epsilon: float
+    protocols: frozenset[str]
+    trusts_server: bool
+
+    def check(self, plan: RoundPlan, *, client: str, budget: ClientBudget) -> None:
+        """Refuses a plan that breaks a term.
+
+        Raises:
+            PolicyError: Names the term.
+        """
+        refusals = (
+            (client not in plan.cohort, "the plan's cohort does not include this client"),
+            (plan.protocol not in self.protocols, f"protocol {plan.protocol!r} is not allowed"),
+            (plan.min_cohort < self.min_cohort, f"min_cohort {plan.min_cohort} is below {self.min_cohort}"),
+            (not (plan.malicious_server or self.trusts_server), "the plan trusts the server, this client does not"),
+            (budget.epsilon > self.max_epsilon, f"ε = {budget.epsilon:g} is above {self.max_epsilon:g}"),
+            (plan.private != budget.private, "the plan and this client's budget disagree on privacy"),
+        )
+        for refused, reason in refusals:
+            if refused:
+                raise PolicyError(f"{client} refuses round {plan.round}: {reason}")
+
+
+def simulated_policy(config: Config, client: str) -> ClientPolicy:
+    """The policy of a simulated client: exactly what the run's own configuration promises."""
+    return ClientPolicy(
+        min_cohort=config.secure_sum.min_cohort,
+        max_epsilon=config.epsilon_of(client),
+        protocols=frozenset({config.secure_sum.protocol}),
+        trusts_server=config.secure_sum.server == "curious",
+    )

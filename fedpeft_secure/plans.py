@@ -1,0 +1,88 @@
+"""The round plan: everything that is public before a round, and the request that carries it to a client."""
+
+import hashlib
+import math
+import struct
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
+from fedpeft_secure.config import TrainingConfig
+from fedpeft_secure.errors import PolicyError
+
+
+class RoundPlan(BaseModel):
+    """What the server announces: the same for every client of the cohort."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    run: str
+    round: int
+    attempt: int
+    cohort: tuple[str, ...]
+    model_hash: str
+    strategy: str
+    local_steps: int
+    sample_rate: float
+    nominal_batch: int
+    optimizer: str
+    learning_rate: float
+    clip_norm: float
+    protocol: str
+    malicious_server: bool
+    min_cohort: int
+    adversarial_fraction: float
+    dropout_fraction: float
+    codec_clip: float
+    codec_bits: int
+    private: bool
+
+    def digest(self) -> bytes:
+        """SHA-256 of the plan, which names the model by its hash: what the secure sum binds every client to."""
+        return hashlib.sha256(b"fedpeft-secure/plan/v1\0" + self.model_dump_json().encode()).digest()
+
+    @property
+    def max_weight(self) -> int:
+        """Under DP weights are public and equal; without, a client's example count travels inside the sum, up to this."""
+        return 1 if self.private else 4 * math.ceil(self.nominal_batch / self.sample_rate)
+
+
+def pack_request(plan: RoundPlan, state: AdapterState) -> bytes:
+    """The message from the server to each client: the plan as JSON, then the adapter as safetensors."""
+    header = plan.model_dump_json().encode()
+    return struct.pack(">I", len(header)) + header + state.to_bytes()
+
+
+def unpack_request(payload: bytes, spec: AdapterSpec) -> tuple[RoundPlan, AdapterState]:
+    """Reads `pack_request` strictly and checks that the adapter is the one that the plan names.
+
+    Raises:
+        PolicyError: If anything is malformed or the model is not the announced one.
+    """
+    length = struct.unpack(">I", payload[:4])[0] if len(payload) >= 4 else 0
+    try:
+        plan = RoundPlan.model_validate_json(payload[4 : 4 + length])
+    except ValidationError as error:
+        raise PolicyError("the server's request holds no valid round plan") from error
+    state = AdapterState.from_bytes(payload[4 + length :], spec)
+    if state.digest().hex() != plan.model_hash:
+        raise PolicyError("the server sent a model other than the one that its plan names")
+    return plan, state
+
+
+def codec_clip(training: TrainingConfig, *, clip_norm: float, noise_multiplier: float) -> float:
+    """A public bound on one coordinate of what a client sends: the codec's range under `secure_sum.clip = "auto"`.
+
+    A step's clipped sum over `nominal_batch` has L2 norm about `clip_norm` at most, and a coordinate of its noise
+    stays within six standard deviations; AdamW moves a coordinate by at most
+    learning_rate·(1 − β₁)/√(1 − β₂) = 3.17 learning rates a step (Kingma & Ba 2015, section 2.1).
+
+    Args:
+        training: the `[training]` table.
+        clip_norm: of one example's gradient, or of the mean gradient without privacy.
+        noise_multiplier: the largest of the cohort; 0 without privacy.
+    """
+    steps = training.local_steps * training.learning_rate
+    if training.optimizer == "adamw":
+        return 3.2 * steps
+    return steps * clip_norm * (1 + 6 * noise_multiplier / training.nominal_batch)

@@ -1,0 +1,48 @@
+"""From a round plan to the secure sum that it names; server and clients derive the same, each for itself."""
+
+import secagg
+from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.plans import RoundPlan
+
+MODEL_PART = "request"
+"""What clients call the request in the secure sum's manifest."""
+
+
+def secure_sum(plan: RoundPlan) -> secagg.SecureSum:
+    """The protocol of a round."""
+    codec = secagg.FixedPoint(clip=plan.codec_clip, bits=plan.codec_bits, max_weight=plan.max_weight)
+    if plan.protocol == "plain":
+        return secagg.PlainSum(codec=codec, min_cohort=plan.min_cohort)
+    if plan.protocol == "masked":
+        return secagg.MaskedSum(
+            codec=codec,
+            malicious_server=plan.malicious_server,
+            min_cohort=plan.min_cohort,
+            adversarial_fraction=plan.adversarial_fraction,
+            dropout_fraction=plan.dropout_fraction,
+        )
+    raise ConfigError(f'secure_sum.protocol: no protocol {plan.protocol!r}; use "masked" or "plain"')
+
+
+def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> secagg.SumPlan:
+    """The public parameters of the round's secure sum.
+
+    Args:
+        plan: the round's.
+        dim: length of an encoded update.
+        directory: the pinned keys of all clients.
+
+    Raises:
+        secagg.PlanError: If the cohort is too small for what the sum must bear.
+    """
+    return secure_sum(plan).plan(
+        clients=plan.cohort,
+        dim=dim,
+        run=plan.run,
+        round=plan.round,
+        attempt=plan.attempt,
+        summed_weights=not plan.private,
+        manifest=secagg.Manifest(parts={MODEL_PART: plan.digest()}),
+        directory=directory,
+        noised=plan.private,
+    )

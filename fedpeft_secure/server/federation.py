@@ -1,0 +1,118 @@
+"""All parties of a simulated run in one process: model, data, clients, keys and the public facts about them."""
+
+from dataclasses import dataclass, field
+
+from transformers import PreTrainedTokenizerBase
+
+import dp
+import secagg
+from fedpeft_secure import models
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
+from fedpeft_secure.aggregation import Strategy, choose_strategy
+from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
+from fedpeft_secure.clients.backbone import Backbone, load_backbone
+from fedpeft_secure.clients.batches import Examples, tokenise
+from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.policy import simulated_policy
+from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
+from fedpeft_secure.config import Config
+from fedpeft_secure.data import FederatedData, LabelledTexts, load
+from fedpeft_secure.events import Listener, PhaseStarted
+from fedpeft_secure.seeds import Seed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Federation:
+    """What stays the same over the rounds of a run.
+
+    Args:
+        config: the run's configuration.
+        run: the run's name in plans and ledger.
+        data: the texts, dealt out.
+        tokenizer: of the model.
+        backbone: the shared model.
+        strategy, strategy_reason: how updates are aggregated, and why so.
+        budgets: one a client.
+        clients: by name.
+        keys: everybody's identities, in simulation.
+        start: the adapter before the first round.
+        validation, test: public examples, tokenised.
+    """
+
+    config: Config
+    run: str
+    data: FederatedData = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
+    backbone: Backbone = field(repr=False)
+    strategy: Strategy
+    strategy_reason: str
+    budgets: tuple[ClientBudget, ...]
+    clients: dict[str, Client] = field(repr=False)
+    keys: secagg.Cohort = field(repr=False)
+    start: AdapterState = field(repr=False)
+    validation: Examples = field(repr=False)
+    test: Examples = field(repr=False)
+
+    @property
+    def trained(self) -> AdapterSpec:
+        """The tensors that clients train and send."""
+        return self.strategy.trainable(self.backbone.spec)
+
+    def tokenise(self, texts: LabelledTexts) -> Examples:
+        """Texts as the clients see theirs."""
+        return tokenise(texts, self.tokenizer, max_length=self.config.model.max_length)
+
+
+def build_federation(config: Config, *, run: str, ledger: dp.Ledger, listen: Listener) -> Federation:
+    """Loads data and model, plans budgets and sets up every party.
+
+    Raises:
+        InputError: If data, model or budgets cannot be used.
+    """
+    seed = Seed(config.seed)
+    budgets = plan_budgets(config)
+    strategy, reason = choose_strategy(config)
+    listen(PhaseStarted(name=f"loading data {config.data.name!r}"))
+    data = load(config.data, clients=config.clients.count, seed=seed)
+    listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
+    tokenizer = models.load_tokenizer(config.model)
+    backbone, start = load_backbone(config, num_labels=len(data.classes))
+    keys = secagg.Cohort.generate(config.client_names)
+    clients = {
+        budget.client: Client(
+            name=budget.client,
+            examples=tokenise(texts, tokenizer, max_length=config.model.max_length),
+            budget=budget,
+            policy=simulated_policy(config, budget.client),
+            privacy=config.privacy,
+            backbone=backbone,
+            strategy=strategy,
+            ledger=ledger,
+            randomness=_randomness(config, seed, budget.client),
+            identity=keys.identities[budget.client],
+            directory=keys.directory,
+            physical_batch=config.training.physical_batch,
+        )
+        for budget, texts in zip(budgets, data.clients, strict=True)
+    }
+    return Federation(
+        config=config,
+        run=run,
+        data=data,
+        tokenizer=tokenizer,
+        backbone=backbone,
+        strategy=strategy,
+        strategy_reason=reason,
+        budgets=budgets,
+        clients=clients,
+        keys=keys,
+        start=start,
+        validation=tokenise(data.validation, tokenizer, max_length=config.model.max_length),
+        test=tokenise(data.test, tokenizer, max_length=config.model.max_length),
+    )
+
+
+def _randomness(config: Config, seed: Seed, client: str) -> Randomness:
+    if noise_kind(config) == "secure":
+        return SecureRandomness()
+    return SeededRandomness(seed=seed, client=client)

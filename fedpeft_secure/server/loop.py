@@ -1,0 +1,156 @@
+"""The training loop: plan a round, play it, improve the adapter, record, checkpoint."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import secagg
+from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.budgets import noise_kind
+from fedpeft_secure.engines.dropouts import simulated_dropouts
+from fedpeft_secure.engines.in_process import RoundOutcome, run_round
+from fedpeft_secure.errors import RoundFailed
+from fedpeft_secure.events import Listener, Notice, PhaseStarted, RoundFinished
+from fedpeft_secure.plans import RoundPlan
+from fedpeft_secure.result import RoundRecord
+from fedpeft_secure.rundir import RunDirectory, write_rounds
+from fedpeft_secure.secure_sums import secure_sum
+from fedpeft_secure.server.checkpoints import Progress, next_attempt, save_checkpoint
+from fedpeft_secure.server.evaluation import predict
+from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.planning import plan_round
+
+MAX_FAILED_IN_A_ROW = 3
+
+Recorder = Callable[[RoundPlan, secagg.Transcript], None]
+
+
+def train_rounds(
+    federation: Federation, directory: RunDirectory, progress: Progress, *, record: Recorder, listen: Listener
+) -> Progress:
+    """Plays the rounds that are left.
+
+    A round whose secure sum fails leaves the adapter as it was; what its clients were charged stays charged.
+
+    Args:
+        federation: all parties.
+        directory: where checkpoints go.
+        progress: where the run stands.
+        record: given the plan and the transcript of every round that succeeded.
+        listen: told about progress.
+
+    Raises:
+        RoundFailed: After three failed rounds in a row.
+    """
+    config = federation.config
+    while progress.rounds_done < config.training.rounds:
+        number = progress.rounds_done + 1
+        repeatable = noise_kind(config) != "secure"
+        plan = plan_round(
+            config,
+            run=federation.run,
+            round_number=number,
+            attempt=next_attempt(directory, number, repeatable=repeatable),
+            state=progress.state,
+            strategy=federation.strategy,
+            budgets=federation.budgets,
+        )
+        outcome = run_round(
+            plan,
+            progress.state,
+            federation.clients,
+            dim=federation.trained.size,
+            directory=federation.keys.directory,
+            drop=simulated_dropouts(config, plan, secure_sum(plan).phases),
+            listen=listen,
+        )
+        for refusal in outcome.refusals:
+            listen(Notice(text=f"round {number}: {refusal}"))
+        if outcome.aggregate is not None:
+            record(plan, outcome.transcript)
+        progress = _close_round(federation, progress, plan, outcome, listen)
+        save_checkpoint(directory, progress)
+        write_rounds(directory, list(progress.records))
+        listen(RoundFinished(record=progress.records[-1], rounds=config.training.rounds))
+        _stop_if_hopeless(progress, outcome)
+    return progress
+
+
+def _close_round(
+    federation: Federation, progress: Progress, plan: RoundPlan, outcome: RoundOutcome, listen: Listener
+) -> Progress:
+    started = time.perf_counter()
+    state, optimizer = progress.state, progress.optimizer
+    if outcome.aggregate is not None:
+        state, optimizer = federation.strategy.apply(state, outcome.aggregate.mean, federation.backbone.spec, optimizer)
+    applied = time.perf_counter()
+    accuracy, loss = _validate(federation, plan, state, listen)
+    seconds = outcome.seconds | {"server": applied - started, "validation": time.perf_counter() - applied}
+    finished = _record(federation, plan, outcome, state, accuracy, loss, seconds)
+    return replace(
+        progress,
+        rounds_done=plan.round,
+        state=state,
+        optimizer=optimizer,
+        records=(*progress.records, finished),
+    )
+
+
+def _validate(
+    federation: Federation, plan: RoundPlan, state: AdapterState, listen: Listener
+) -> tuple[float | None, float | None]:
+    training = federation.config.training
+    if plan.round % training.evaluate_every and plan.round != training.rounds:
+        return None, None
+    listen(PhaseStarted(name="validation", round=plan.round))
+    predictions = predict(federation.backbone, state, federation.validation)
+    return predictions.accuracy, predictions.loss
+
+
+def _record(
+    federation: Federation,
+    plan: RoundPlan,
+    outcome: RoundOutcome,
+    state: AdapterState,
+    accuracy: float | None,
+    loss: float | None,
+    seconds: dict[str, float],
+) -> RoundRecord:
+    survivors = () if outcome.aggregate is None else outcome.aggregate.survivors
+    counted = survivors or plan.cohort
+    sent = sum(outcome.transcript.total_bytes(sender=name) for name in counted)
+    received = sum(outcome.transcript.total_bytes(recipient=name) for name in counted)
+    return RoundRecord(
+        round=plan.round,
+        attempt=plan.attempt,
+        survivors=survivors,
+        dropped=tuple(name for name in plan.cohort if name not in survivors),
+        failure=outcome.failure,
+        accuracy=accuracy,
+        loss=loss,
+        epsilon_spent=spent(federation),
+        upload_bytes=round(sent / len(counted)),
+        download_bytes=round(received / len(counted)),
+        seconds=seconds,
+        model_hash=state.digest().hex(),
+    )
+
+
+def spent(federation: Federation) -> dict[str, float]:
+    """ε that each client has spent on its ledger so far."""
+    privacy = federation.config.privacy
+    return {
+        name: client.ledger.spent(
+            name, delta=privacy.delta, accountant=privacy.accountant, relation=privacy.relation
+        ).epsilon
+        for name, client in federation.clients.items()
+    }
+
+
+def _stop_if_hopeless(progress: Progress, outcome: RoundOutcome) -> None:
+    last = progress.records[-MAX_FAILED_IN_A_ROW:]
+    if len(last) == MAX_FAILED_IN_A_ROW and all(record.failure for record in last):
+        raise RoundFailed(
+            f"{len(last)} rounds in a row failed, the last because {outcome.failure}; "
+            "see rounds.jsonl, raise secure_sum.dropout_fraction or lower secure_sum.min_cohort"
+        )

@@ -1,0 +1,200 @@
+"""Puts the figures of a finished run together."""
+
+import math
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+import dp
+from fedpeft_secure import models
+from fedpeft_secure.budgets import noise_kind
+from fedpeft_secure.doctor import processor, versions
+from fedpeft_secure.result import (
+    AggregatePrivacy,
+    AttackRow,
+    ClientPrivacy,
+    Communication,
+    Compute,
+    Environment,
+    Privacy,
+    Result,
+    Setup,
+    Utility,
+)
+from fedpeft_secure.server.checkpoints import Progress
+from fedpeft_secure.server.federation import Federation
+
+if TYPE_CHECKING:
+    from fedpeft_secure.server.job import Measured
+
+FP32_BYTES = 4
+
+
+def build_result(
+    federation: Federation,
+    progress: Progress,
+    *,
+    measured: "Measured",
+    attacks: tuple[AttackRow, ...],
+    seconds: dict[str, float],
+    examples_per_second: float,
+) -> Result:
+    """Everything that `result.json` holds."""
+    config = federation.config
+    return Result(
+        setup=_setup(federation, progress),
+        utility=Utility(
+            accuracy=measured.accuracy,
+            precision=measured.precision,
+            recall=measured.recall,
+            f1=measured.f1,
+            loss=measured.loss,
+            majority_baseline=measured.majority_baseline,
+            examples=len(federation.test),
+            classes=federation.data.classes,
+        ),
+        privacy=_privacy(federation, progress),
+        communication=_communication(federation, progress),
+        compute=Compute(
+            seconds=_seconds(progress, seconds),
+            examples_per_second=examples_per_second,
+            peak_memory_bytes=peak_memory_bytes(),
+        ),
+        attacks=attacks,
+        environment=Environment(
+            versions=versions(),
+            processor=processor(),
+            device=federation.backbone.device.type,
+            precision=federation.backbone.precision,
+            seed=config.seed,
+        ),
+    )
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process ever held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _setup(federation: Federation, progress: Progress) -> Setup:
+    config = federation.config
+    return Setup(
+        model=models.find_model(config.model.name).public_name,
+        data=federation.data.description,
+        clients=config.clients.count,
+        rounds=config.training.rounds,
+        method=f"{config.peft.method}, rank {config.peft.rank}, {', '.join(config.peft.targets)}",
+        strategy=federation.strategy.name,
+        strategy_reason=federation.strategy_reason,
+        protocol=config.secure_sum.protocol,
+        server=config.secure_sum.server,
+        train_examples=sum(len(texts) for texts in federation.data.clients),
+        warnings=_warnings(federation, progress),
+    )
+
+
+def _warnings(federation: Federation, progress: Progress) -> tuple[str, ...]:
+    found = []
+    if noise_kind(federation.config) == "simulation":
+        found.append(
+            "noise came from a seed, so this run is a simulation: its ε holds for the method, not for these messages"
+        )
+    if noise_kind(federation.config) == "none":
+        found.append("no client had a privacy budget: whatever leaks is unbounded")
+    failed = sum(bool(record.failure) for record in progress.records)
+    if failed:
+        found.append(f"{failed} rounds failed in the secure sum and changed nothing; their charges stand")
+    return tuple(found)
+
+
+def _privacy(federation: Federation, progress: Progress) -> Privacy:
+    privacy = federation.config.privacy
+    return Privacy(
+        private=federation.budgets[0].private,
+        unit=privacy.unit,
+        relation=privacy.relation,
+        accountant=privacy.accountant,
+        noise=noise_kind(federation.config),  # type: ignore[arg-type]  # checked by the model
+        clients=tuple(_client_row(federation, budget.client) for budget in federation.budgets),
+        aggregate=_aggregate(federation, progress),
+    )
+
+
+def _client_row(federation: Federation, client: str) -> ClientPrivacy:
+    privacy, budget = federation.config.privacy, federation.clients[client].budget
+    ledger = federation.clients[client].ledger
+    spent = ledger.spent(client, delta=privacy.delta, accountant=privacy.accountant, relation=privacy.relation)
+    return ClientPrivacy(
+        client=client,
+        epsilon_budget=budget.epsilon,
+        epsilon_spent=spent.epsilon,
+        delta=privacy.delta,
+        noise_multiplier=budget.noise_multiplier,
+        sample_rate=budget.sample_rate,
+        steps=sum(charge.event.steps for charge in ledger.history(client)),
+    )
+
+
+def _aggregate(federation: Federation, progress: Progress) -> AggregatePrivacy | None:
+    """What the sums alone reveal: every honest survivor's noise protects every example in the sum.
+
+    The noise of n honest survivors has variance Σ σ_k² ≥ n·min σ², and only n of them are counted: the fewest that any
+    round had, less the colluders that the secure sum is planned for.
+    """
+    sums, training, privacy = federation.config.secure_sum, federation.config.training, federation.config.privacy
+    rounds = [record for record in progress.records if record.survivors]
+    if not federation.budgets[0].private or sums.protocol == "plain" or not rounds:
+        return None
+    colluders = max(1, math.ceil(sums.adversarial_fraction * federation.config.clients.per_round))
+    honest = max(min(len(record.survivors) for record in rounds) - colluders, 1)
+    noise = min(budget.noise_multiplier for budget in federation.budgets) * math.sqrt(honest)
+    epsilon = dp.epsilon(
+        noise_multiplier=noise,
+        sample_rate=training.sample_rate,
+        steps=len(rounds) * training.local_steps,
+        delta=privacy.delta,
+        accountant=privacy.accountant,
+        relation=privacy.relation,
+    )
+    return AggregatePrivacy(
+        epsilon=epsilon,
+        delta=privacy.delta,
+        noise_multiplier=noise,
+        honest_survivors=honest,
+        assumptions=(
+            f"whoever attacks sees only the sums: the {sums.protocol} sum holds against a {sums.server} server and at most "
+            f"{colluders} colluding client{'s' if colluders > 1 else ''}; every round had at least {honest} other honest "
+            f"survivors, whose noise adds up; {training.local_steps} local step"
+            f"{'s, whose noise the next step builds on' if training.local_steps > 1 else ''} a round"
+        ),
+    )
+
+
+def _communication(federation: Federation, progress: Progress) -> Communication:
+    finished = [record for record in progress.records if record.survivors] or list(progress.records)
+    upload = round(sum(record.upload_bytes for record in finished) / len(finished))
+    full = FP32_BYTES * full_model_values(federation)
+    return Communication(
+        upload_bytes=upload,
+        download_bytes=round(sum(record.download_bytes for record in finished) / len(finished)),
+        parameters_sent=federation.trained.size,
+        full_finetuning_bytes=full,
+        upload_ratio=full / max(upload, 1),
+    )
+
+
+def full_model_values(federation: Federation) -> int:
+    """How many values full fine-tuning would send: all of the base model with its head."""
+    everything = sum(parameter.numel() for parameter in federation.backbone.model.parameters())
+    # PEFT keeps the original of the trained head, so without the adapter what is left is the model with its head.
+    return everything - federation.backbone.spec.size
+
+
+def _seconds(progress: Progress, seconds: dict[str, float]) -> dict[str, float]:
+    phases: dict[str, float] = {}
+    for record in progress.records:
+        for phase, spent in record.seconds.items():
+            phases[phase] = phases.get(phase, 0.0) + spent
+    whole = {name: value for name, value in seconds.items() if name != "rounds"}
+    return {**whole, **phases, "total": sum(whole.values()) + sum(phases.values())}

@@ -1,0 +1,137 @@
+"""Replays of one round with chosen texts and chosen defences: the only place where a defence is switched off.
+
+Simulation only. A replay has its own keys, noise and throw-away ledger; nothing of the run changes, and whatever is
+measured on one is marked `replay = true`.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import dp
+import secagg
+from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.budgets import ClientBudget
+from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.policy import simulated_policy
+from fedpeft_secure.clients.randomness import SeededRandomness
+from fedpeft_secure.config import Config
+from fedpeft_secure.data import LabelledTexts
+from fedpeft_secure.engines.in_process import run_round
+from fedpeft_secure.errors import RoundFailed
+from fedpeft_secure.events import ignore
+from fedpeft_secure.plans import RoundPlan
+from fedpeft_secure.seeds import Seed
+from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.planning import plan_round
+
+BEYOND_ANY_BUDGET = 1e9
+"""The budget of a replayed private release: its noise is the run's own, its charge goes to a throw-away ledger."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ReplayedRound:
+    """What an adversary may look at after a replay, and the public plan that it knows.
+
+    Args:
+        plan: the replayed round's plan.
+        before: the adapter that was sent out.
+        transcript: every message.
+        aggregate: the server's result.
+    """
+
+    plan: RoundPlan
+    before: AdapterState = field(repr=False)
+    transcript: secagg.Transcript = field(repr=False)
+    aggregate: secagg.Aggregate
+
+
+def replay_round(
+    federation: Federation,
+    state: AdapterState,
+    *,
+    name: str,
+    texts: Mapping[str, LabelledTexts],
+    private: bool,
+    protocol: str,
+) -> ReplayedRound:
+    """Plays one round in which every client of `texts` uses exactly its given texts, once.
+
+    Args:
+        federation: the run's parties; model, strategy and noise multipliers are kept.
+        state: the adapter to start from, usually that of an attacked round.
+        name: of the replay's random streams; another name is another draw.
+        texts: {client: its batch}.
+        private: whether clients clip each example and add the run's noise.
+        protocol: "plain", or the secure sum of the run.
+
+    Raises:
+        RoundFailed: If the secure sum does.
+    """
+    config = _replay_config(federation.config, clients=len(texts), protocol=protocol)
+    budgets = tuple(
+        replace(budget, epsilon=BEYOND_ANY_BUDGET)
+        if private
+        else replace(budget, epsilon=float("inf"), noise_multiplier=0.0)
+        for budget in federation.budgets
+    )
+    plan = plan_round(
+        config,
+        run=f"replay {name}",
+        round_number=1,
+        attempt=0,
+        state=state,
+        strategy=federation.strategy,
+        budgets=budgets,
+    ).model_copy(update={"cohort": tuple(sorted(texts))})
+    with tempfile.TemporaryDirectory() as folder, dp.Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
+        clients = {
+            budget.client: _replay_client(federation, config, budget.client, texts[budget.client], name, ledger, budget)
+            for budget in budgets
+            if budget.client in texts
+        }
+        outcome = run_round(
+            plan,
+            state,
+            clients,
+            dim=federation.trained.size,
+            directory=federation.keys.directory,
+            drop={},
+            listen=ignore,
+        )
+    if outcome.aggregate is None:
+        raise RoundFailed(f"the replay {name!r} failed: {outcome.failure} {'; '.join(outcome.refusals)}")
+    return ReplayedRound(plan=plan, before=state, transcript=outcome.transcript, aggregate=outcome.aggregate)
+
+
+def _replay_config(config: Config, *, clients: int, protocol: str) -> Config:
+    """The run's configuration with every text in the batch and a divisor of one, so that its gradient goes out whole."""
+    training = config.training.model_copy(update={"sample_rate": 1.0, "nominal_batch": 1})
+    sums = config.secure_sum.model_copy(
+        update={"protocol": protocol, "min_cohort": min(config.secure_sum.min_cohort, clients), "clip": "auto"}
+    )
+    return config.model_copy(update={"training": training, "secure_sum": sums})
+
+
+def _replay_client(
+    federation: Federation,
+    config: Config,
+    client: str,
+    texts: LabelledTexts,
+    name: str,
+    ledger: dp.Ledger,
+    budget: ClientBudget,
+) -> Client:
+    original = federation.clients[client]
+    return replace(
+        original,
+        examples=federation.tokenise(texts),
+        budget=budget,
+        policy=replace(simulated_policy(config, client), max_epsilon=float("inf")),
+        ledger=ledger,
+        randomness=SeededRandomness(seed=Seed(Seed(config.seed).entropy("replay", name) % 2**63), client=client),
+        memory=secagg.ClientMemory(),
+        examples_processed=0,
+        training_seconds=0.0,
+    )

@@ -1,0 +1,43 @@
+"""The lines that `fedpeft run` ends with."""
+
+import math
+from pathlib import Path
+
+from fedpeft_secure.result import AttackRow, Result
+
+
+def summary(result: Result, directory: Path) -> str:
+    """How good, what it cost, what privacy was spent, what an attacker got, and where the report is."""
+    utility, communication = result.utility, result.communication
+    lines = [
+        f"accuracy       {utility.accuracy:.3f} on {utility.examples} test examples (majority class {utility.majority_baseline:.3f})",
+        f"cost           {communication.upload_bytes / 1000:.0f} kB up, {communication.download_bytes / 1000:.0f} kB down per "
+        f"client and round; 1/{communication.upload_ratio:.0f} of full fine-tuning; "
+        f"{result.compute.seconds['total']:.0f} s, {result.compute.peak_memory_bytes / 1e9:.1f} GB",
+        f"privacy        {_privacy(result)}",
+        *(f"attack         {_attack(row)}" for row in result.attacks),
+        *(f"note           {warning}" for warning in result.setup.warnings),
+        f"report         {directory / 'report.html'}",
+    ]
+    return "\n".join(lines)
+
+
+def _privacy(result: Result) -> str:
+    privacy = result.privacy
+    if not privacy.private:
+        return "NONE: this run had no privacy budget (epsilon = inf)"
+    worst = max(privacy.clients, key=lambda row: row.epsilon_spent)
+    seeded = "; noise was SIMULATED from a seed and protects nobody" if privacy.noise == "simulation" else ""
+    return (
+        f"ε ≤ {worst.epsilon_spent:.2f} of {worst.epsilon_budget:g} at δ = {worst.delta:g} per {privacy.unit} "
+        f"({privacy.relation}, {privacy.accountant}){seeded}"
+    )
+
+
+def _attack(row: AttackRow) -> str:
+    where = f"{row.attack} on {row.view}{' (replay)' if row.replay else ''}"
+    if row.value is None:
+        return f"{where}: {row.note}"
+    interval = "" if row.low is None or row.high is None else f" [{row.low:.2f}, {row.high:.2f}]"
+    null = "" if row.null is None or math.isnan(row.null) else f", null {row.null:.2f}"
+    return f"{where}: {row.metric} {row.value:.2f}{interval}{null}"
