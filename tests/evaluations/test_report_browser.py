@@ -71,6 +71,13 @@ def test_tables_sort_by_number_and_by_name(browser, default_report):
     assert browser.evaluate("document.querySelectorAll('#privacy th[aria-sort]').length") == 1
 
 
+def test_ten_comes_after_nine(browser, default_report):
+    browser.open(default_report)
+    browser.evaluate("for (const _ of [1, 2]) document.querySelector('#setup thead button').click()")
+    rounds = browser.evaluate("[...document.querySelectorAll('#setup tbody tr')].map(r => r.cells[0].textContent)")
+    assert rounds == [str(index) for index in range(24, 0, -1)]
+
+
 def test_absent_values_sort_after_the_rest(browser, make_run, attack_rows):
     missing = attack_rows[0].model_copy(update={"value": None, "low": None, "high": None})
     browser.open(write_report(make_run(attacks=(missing, *attack_rows[1:4]))))
