@@ -26,9 +26,11 @@ def duplicate_clusters(texts: tuple[str, ...], *, similarity: float = 0.6) -> ND
     """Numbers clusters of near-duplicates: equal numbers for texts linked by a chain of near-duplicate pairs.
 
     Two texts are near-duplicates if they have the same words, or if the Jaccard similarity of their sets of word
-    bigrams is at least `similarity`. At 0.6, texts of seven words or more with one inner word changed are near-duplicates.
+    bigrams is at least `similarity`: at 0.6, texts of seven words or more with one inner word changed.
 
-    Guarantee: exact up to the bound `_COMMON`, which only skips texts without a rare bigram.
+    Guarantee: finds every pair, except those whose rarest shared bigrams are each among the rarest of more than
+        `_COMMON` texts.
+    Does not cover: paraphrases.
     Args:
         texts: n texts.
         similarity: in (0, 1].
