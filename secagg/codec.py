@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,11 +177,11 @@ class FixedPoint:
         Raises: CodecError on NaN or infinity, too much saturation, a wrong shape or a weight out of bounds.
         """
         values = layout.segments[0]
-        if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= self.weight_bound:
+        if isinstance(weight, bool) or not isinstance(weight, Integral) or not 1 <= weight <= self.weight_bound:
             raise CodecError(f"weight {weight!r} is not an integer in 1…{self.weight_bound}; raise max_weight")
         if vector.shape != (values.length,):
             raise CodecError(f"vector of shape {vector.shape}, this round adds up ({values.length},)")
-        word, scale = word_type(values.num_bits), weight / self.weight_bound / self.step
+        word, scale = word_type(values.num_bits), int(weight) / self.weight_bound / self.step
         residues, saturated = np.empty(values.length, dtype=word), 0
         for start in range(0, values.length, _CHUNK):
             chunk = vector[start : start + _CHUNK].astype(np.float64)

@@ -78,7 +78,7 @@ class SumPlan:
     def guaranteed_honest(self) -> int:
         """Fewest honest survivors in any sum that a client helps to open, at the assumed number of corrupt ones.
 
-        Each client accepts a survivor set of at least min_cohort clients that holds itself and a threshold of its neighbours.
+        A client accepts only survivor sets of min_cohort clients or more that hold itself and a threshold of neighbours.
         Noise shares must be calibrated to this number, not to the cohort.
         """
         if self.graph is None:
@@ -104,9 +104,11 @@ class SumPlan:
         Raises: CodecError, PlanError.
         """
         public = self.public_weight(name)
-        if public is not None and weight not in (None, public):
+        if weight is None:
+            weight = 1 if public is None else public
+        elif public is not None and weight != public:
             raise PlanError(f"weight {weight} of {name!r} contradicts its public weight {public}")
-        return self.codec.encode(vector, layout=self.layout, weight=public or weight or 1, rng=rng)
+        return self.codec.encode(vector, layout=self.layout, weight=weight, rng=rng)
 
     def next_attempt(self) -> "SumPlan":
         """The plan of another attempt: everybody must make a new release for it."""

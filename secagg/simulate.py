@@ -119,7 +119,8 @@ def _plan(
     cohort = Cohort.generate(names, entropy) if protocol.needs_identities else None
     directory = None if cohort is None else cohort.directory
     if weights is not None and protocol.codec.max_weight is None:
-        protocol = replace(protocol, codec=replace(protocol.codec, max_weight=max(1, *weights.values())))  # type: ignore[type-var]
+        largest = max([1, *(int(weight) for weight in weights.values())])
+        protocol = replace(protocol, codec=replace(protocol.codec, max_weight=largest))  # type: ignore[type-var]
     plan = protocol.plan(clients=names, dim=dim, directory=directory, summed_weights=weights is not None)
     return plan, cohort
 
