@@ -6,6 +6,7 @@ import sqlite3
 import stat
 
 import pytest
+from opacus.accountants import PRVAccountant
 
 import dp
 from dp import BudgetExceeded, Ledger, LedgerError, NonPrivate, PrivacyBudget, ReleaseId, SampledGaussian
@@ -35,6 +36,17 @@ def test_spends_compose_over_rounds_and_runs_and_survive_reopening(path):
     expected = dp.epsilon(noise_multiplier=1.0, sample_rate=0.15, steps=2, delta=1e-5)
     assert first.epsilon < second.epsilon == expected
     assert (second.delta, second.unit, second.relation, second.accountant) == (1e-5, "example", "add_remove", "prv")
+
+
+def test_a_new_engine_each_round_forgets_what_the_ledger_composes(path):
+    """As in Flower's Opacus example: the ε that is printed covers the last round only."""
+    with Ledger.open(path) as ledger:
+        for number in range(6):
+            engine = PRVAccountant()
+            engine.step(noise_multiplier=1.0, sample_rate=0.15)
+            spent = charge(ledger, number=number, budget=PrivacyBudget(epsilon=8.0, delta=1e-5))
+    assert engine.get_epsilon(delta=1e-5) < 2.2
+    assert spent.epsilon == dp.epsilon(**ONE_STEP, steps=6) > 3.2
 
 
 def test_refuses_before_overspending_and_stores_nothing(path):
