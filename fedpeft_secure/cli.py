@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fedpeft_secure.version import __version__
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import FedPeftError, InputError
 from fedpeft_secure.events import Listener, ignore
 from fedpeft_secure.result import Result
+from fedpeft_secure.version import __version__
 
 app = typer.Typer(
     name="fedpeft",
@@ -53,17 +53,18 @@ def run(
 
     Raises:
         InputError: If the configuration, data, model or directory cannot be used.
-        RoundFailed: If a round ends without an aggregate; `resume` continues.
+        RunFailedError: If a round ends without an aggregate; `resume` continues.
     """
     from attacks.suite import run_attacks
+
     from evaluations.metrics import classification
     from evaluations.report import write_report
     from fedpeft_secure.config_file import load_config
     from fedpeft_secure.server.job import finish, training_run
 
-    loaded = config if resume or isinstance(config, Config) else load_config(config)
+    loaded = config if isinstance(config, Config) else load_config(config)
     root = Path(out) if out else default_out()
-    with training_run(loaded, root, resume=resume, listen=listen) as trained:
+    with training_run(None if resume else loaded, root, resume=resume, listen=listen) as trained:
         result = finish(trained, measure=classification, attack=run_attacks, listen=listen)
     write_report(root, show_text=trained.shows_text)
     return result
@@ -98,7 +99,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 @app.command("run", epilog="Example: fedpeft run --set privacy.epsilon=3 --out runs/eps3")
 @one_line_errors
-def run_command(
+def run_command(  # noqa: PLR0917 - typer calls by name
     config: ConfigPath = None,
     overrides: Overrides = None,
     out: Out = None,
@@ -121,8 +122,9 @@ def run_command(
     directory = resume or out or default_out()
     console = Console(stderr=True)
     with progress(console) as listen:
-        loaded = None if resume else load_config(config, overrides=overrides or ())
-        result = run(loaded, out=directory, resume=resume is not None, listen=listen)
+        result = run(
+            load_config(config, overrides=overrides or ()), out=directory, resume=resume is not None, listen=listen
+        )
     console.print(summary(result, directory), highlight=False)
     if as_json:
         sys.stdout.write(result.to_json() + "\n")
@@ -156,8 +158,7 @@ def report_command(
     from evaluations.report import write_report
     from fedpeft_secure.rundir import read_run
 
-    read_run(run_dir)
-    typer.echo(str(write_report(run_dir)))
+    typer.echo(str(write_report(run_dir, show_text=read_run(run_dir).shows_text)))
 
 
 @app.command("doctor", epilog="Example: fedpeft doctor --json")

@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
-import torch
 
 from fedpeft_secure.clients.backbone import choose_device, choose_precision
 

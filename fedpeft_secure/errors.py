@@ -29,5 +29,5 @@ class PolicyError(FedPeftError):
     """A client refuses to take part: the request breaks its own policy."""
 
 
-class RoundFailed(FedPeftError):
-    """A round ended without an aggregate; the run can be resumed (exit status 1)."""
+class RunFailedError(FedPeftError):
+    """The rounds of a run keep failing; it can be resumed (exit status 1)."""

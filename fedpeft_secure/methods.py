@@ -48,7 +48,7 @@ def wrap(base: nn.Module, peft: PeftTable, *, public_name: str, seed: int) -> tu
         modules_to_save=heads,
         use_rslora=peft.method == "rslora",
     )
-    base.name_or_path = public_name  # PEFT writes this attribute into the adapter's file
+    base.__dict__["name_or_path"] = public_name  # PEFT writes this attribute into the adapter's file
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
         model = get_peft_model(base, config)
@@ -106,7 +106,7 @@ def load_adapter(base: nn.Module, folder: Path) -> PeftModel:
 
 
 def _targets(base: nn.Module, peft: PeftTable) -> list[str]:
-    names = TARGETS.get(base.config.model_type, {})
+    names = TARGETS.get(getattr(base.config, "model_type", ""), {})
     targets = [names.get(target, target) for target in peft.targets]
     linear = {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if isinstance(module, nn.Linear)}
     missing = [target for target in targets if target not in linear]

@@ -1,7 +1,6 @@
 """Pre-trained models: found by alias, hub id or path; always safetensors, never remote code."""
 
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     T5EncoderModel,
 )
@@ -43,7 +43,7 @@ class MeanPooledClassifier(nn.Module):
     private training at small budgets needs; a random head takes tens of noisy steps to forget.
     """
 
-    def __init__(self, backbone: nn.Module, *, num_labels: int) -> None:
+    def __init__(self, backbone: PreTrainedModel, *, num_labels: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.config = backbone.config
@@ -69,15 +69,15 @@ class MeanPooledClassifier(nn.Module):
 def find_model(name: str) -> ModelSource:
     """Resolves an alias (through its package, else the hub), a local folder or a hub id."""
     if name in ALIASES:
-        package, folder, hub_id = ALIASES[name]
+        package, inside, hub_id = ALIASES[name]
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin is not None:
-            return ModelSource(location=str(Path(spec.origin).parent / folder), public_name=hub_id)
+            return ModelSource(location=str(Path(spec.origin).parent / inside), public_name=hub_id)
         return ModelSource(location=hub_id, public_name=hub_id)
-    if Path(name).expanduser().is_dir():
-        folder = Path(name).expanduser()
-        return ModelSource(location=str(folder), public_name=folder.name)
-    if os.sep in name.removeprefix("./") and name.startswith((".", "/", "~")):
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return ModelSource(location=str(folder), public_name=folder.resolve().name)
+    if name.startswith((".", "/", "~")):
         raise ModelError(
             f"model.name: there is no folder {name!r}; give an existing path, a hub id or an alias (minilm)"
         )
@@ -155,7 +155,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-def _load_backbone(source: ModelSource) -> nn.Module:
+def _load_backbone(source: ModelSource) -> PreTrainedModel:
     settings: dict[str, Any] = {"dtype": torch.float32, **SAFE_LOADING}
     model_type = _load(AutoConfig.from_pretrained, source, trust_remote_code=False).model_type
     if model_type == "t5":

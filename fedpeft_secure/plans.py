@@ -43,7 +43,7 @@ class RoundPlan(BaseModel):
 
     @property
     def max_weight(self) -> int:
-        """Under DP weights are public and equal; without, a client's example count travels inside the sum, up to this."""
+        """Under DP weights are public and equal; without, example counts travel inside the sum, up to this."""
         return 1 if self.private else 4 * math.ceil(self.nominal_batch / self.sample_rate)
 
 

@@ -1,4 +1,4 @@
-"""Rules between settings: combinations that would be wrong, unsafe or not there yet are refused before anything runs."""
+"""Rules between settings: what would be wrong, unsafe or is not there yet is refused before anything runs."""
 
 from fedpeft_secure.aggregation.choose import choose_strategy
 from fedpeft_secure.config import Config
@@ -21,11 +21,13 @@ def _check_cohort(config: Config) -> None:
     clients, secure_sum = config.clients, config.secure_sum
     if clients.per_round > clients.count:
         raise ConfigError(
-            f"clients.per_round: {clients.per_round} of {clients.count} clients cannot take part; lower it or raise clients.count"
+            f"clients.per_round: {clients.per_round} of {clients.count} clients cannot take part; "
+            "lower it or raise clients.count"
         )
     if secure_sum.min_cohort > clients.per_round:
         raise ConfigError(
-            f"secure_sum.min_cohort: a cohort of {clients.per_round} (clients.per_round) never has {secure_sum.min_cohort} survivors; lower it"
+            f"secure_sum.min_cohort: a cohort of {clients.per_round} (clients.per_round) never has "
+            f"{secure_sum.min_cohort} survivors; lower it"
         )
 
 

@@ -132,6 +132,7 @@ class Setup(Record):
     protocol: str
     server: str
     train_examples: int
+    public_text: bool
     warnings: tuple[str, ...] = ()
 
 
@@ -170,7 +171,7 @@ class RoundRecord(Record):
     accuracy: float | None = Field(description="on the public validation split; null where it was not measured")
     loss: float | None
     epsilon_spent: dict[str, Number]
-    upload_bytes: int
-    download_bytes: int
+    upload_bytes: int = Field(description="of one client, mean over the survivors")
+    download_bytes: int = Field(description="of one client, mean over the survivors")
     seconds: dict[str, float]
     model_hash: str

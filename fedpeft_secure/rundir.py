@@ -69,6 +69,17 @@ class SavedRun:
         """Names of the classes, in the order of the logits."""
         return self.result.utility.classes
 
+    @property
+    def shows_text(self) -> bool:
+        """Whether recovered text may appear in reports."""
+        return shows_text(self.config, public_text=self.result.setup.public_text)
+
+
+def shows_text(config: Config, *, public_text: bool) -> bool:
+    """What `attacks.show_text` says: "demo" shows what was recovered from built-in data only."""
+    show = config.attacks.show_text
+    return show == "always" or (show == "demo" and public_text)
+
 
 def create_run(root: Path, config: Config) -> RunDirectory:
     """Makes a new run directory and writes the resolved configuration into it.

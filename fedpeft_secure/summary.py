@@ -8,12 +8,13 @@ from fedpeft_secure.result import AttackRow, Result
 
 def summary(result: Result, directory: Path) -> str:
     """How good, what it cost, what privacy was spent, what an attacker got, and where the report is."""
-    utility, communication = result.utility, result.communication
+    utility, sent, compute = result.utility, result.communication, result.compute
     lines = [
-        f"accuracy       {utility.accuracy:.3f} on {utility.examples} test examples (majority class {utility.majority_baseline:.3f})",
-        f"cost           {communication.upload_bytes / 1000:.0f} kB up, {communication.download_bytes / 1000:.0f} kB down per "
-        f"client and round; 1/{communication.upload_ratio:.0f} of full fine-tuning; "
-        f"{result.compute.seconds['total']:.0f} s, {result.compute.peak_memory_bytes / 1e9:.1f} GB",
+        f"accuracy       {utility.accuracy:.3f} on {utility.examples} test examples "
+        f"(majority class {utility.majority_baseline:.3f})",
+        f"cost           {sent.upload_bytes / 1000:.0f} kB up, {sent.download_bytes / 1000:.0f} kB down per client and "
+        f"round; upload 1/{sent.upload_ratio:.0f} of full fine-tuning; {compute.seconds['total']:.0f} s, "
+        f"{compute.peak_memory_bytes / 1e9:.1f} GB",
         f"privacy        {_privacy(result)}",
         *(f"attack         {_attack(row)}" for row in result.attacks),
         *(f"note           {warning}" for warning in result.setup.warnings),

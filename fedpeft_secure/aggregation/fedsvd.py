@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role, flatten, unflatten
+from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role, unflatten
 from fedpeft_secure.aggregation.base import Reads
 from fedpeft_secure.aggregation.fedit import step_along
 from fedpeft_secure.aggregation.ffa import FFA

@@ -11,7 +11,6 @@ import numpy as np
 
 from fedpeft_secure.config import TrainingConfig
 
-
 Turn = Callable[[np.ndarray, int], np.ndarray]
 """(memory, power) → memory in new coordinates; power 1 for gradients, 2 for their squares."""
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -15,28 +14,16 @@ from fedpeft_secure import methods
 from fedpeft_secure.aggregation import server_optimizer
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
-from fedpeft_secure.events import Listener, Notice, PhaseStarted, RunStarted
+from fedpeft_secure.events import Listener, PhaseStarted, RunStarted
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.preflight import check
 from fedpeft_secure.result import AttackRow, Result
-from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run, write_atomically
+from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run, shows_text, write_atomically
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
 from fedpeft_secure.server.evaluation import Predictions, predict
 from fedpeft_secure.server.federation import Federation, build_federation
 from fedpeft_secure.server.loop import train_rounds
-from fedpeft_secure.server.outcome import build_result
-
-
-class Measured(Protocol):
-    """What a measure of predictions returns."""
-
-    accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    loss: float
-    majority_baseline: float
-
+from fedpeft_secure.server.outcome import Measured, build_result
 
 Measure = Callable[[np.ndarray, np.ndarray], Measured]
 """(logits (n, classes), labels (n,)) → the figures of `Utility`."""
@@ -63,8 +50,7 @@ class TrainedRun:
     @property
     def shows_text(self) -> bool:
         """Whether recovered text may appear in reports."""
-        show = self.federation.config.attacks.show_text
-        return show == "always" or (show == "demo" and self.federation.data.public_text)
+        return shows_text(self.federation.config, public_text=self.federation.data.public_text)
 
 
 Attack = Callable[[TrainedRun, Listener], tuple[AttackRow, ...]]
@@ -83,13 +69,12 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
 
     Raises:
         InputError: If the configuration or the directory cannot be used.
-        RoundFailed: If rounds keep failing.
+        RunFailedError: If rounds keep failing.
     """
     started = time.perf_counter()
     directory, config = _open(config, root, resume=resume)
     with exclusive(directory), dp.Ledger.open(_ledger_path(config, directory)) as ledger:
-        run = run_name(config, directory)
-        federation = build_federation(config, run=run, ledger=ledger, listen=listen)
+        federation = build_federation(config, run=run_name(directory), ledger=ledger, listen=listen)
         first = Progress(rounds_done=0, state=federation.start, optimizer=server_optimizer(config.training), records=())
         progress = load_checkpoint(directory, federation.backbone.spec, first.optimizer) or first
         listen(_headline(federation, progress))
@@ -127,7 +112,7 @@ def finish(trained: TrainedRun, *, measure: Measure, attack: Attack, listen: Lis
     return result
 
 
-def run_name(config: Config, directory: RunDirectory) -> str:
+def run_name(directory: RunDirectory) -> str:
     """The run's name in plans and ledgers: fixed within a run directory, different between runs on one ledger."""
     path = directory.root / ".run-name"
     if not path.exists():
@@ -169,8 +154,9 @@ def _recorder(directory: RunDirectory) -> Callable[[RoundPlan, secagg.Transcript
 
 def _headline(federation: Federation, progress: Progress) -> RunStarted:
     config, private = federation.config, federation.budgets[0].private
+    largest = max(budget.epsilon for budget in federation.budgets)
     guarantee = (
-        f"ε ≤ {max(b.epsilon for b in federation.budgets):g} per {config.privacy.unit} and client at δ = {config.privacy.delta:g}"
+        f"ε ≤ {largest:g} per {config.privacy.unit} and client at δ = {config.privacy.delta:g}"
         if private
         else "NO PRIVACY BUDGET (epsilon = inf)"
     )

@@ -4,19 +4,21 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 import secagg
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.budgets import noise_kind
 from fedpeft_secure.engines.dropouts import simulated_dropouts
 from fedpeft_secure.engines.in_process import RoundOutcome, run_round
-from fedpeft_secure.errors import RoundFailed
+from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.events import Listener, Notice, PhaseStarted, RoundFinished
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.result import RoundRecord
 from fedpeft_secure.rundir import RunDirectory, write_rounds
 from fedpeft_secure.secure_sums import secure_sum
 from fedpeft_secure.server.checkpoints import Progress, next_attempt, save_checkpoint
-from fedpeft_secure.server.evaluation import predict
+from fedpeft_secure.server.evaluation import Predictions, predict
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.planning import plan_round
 
@@ -40,7 +42,7 @@ def train_rounds(
         listen: told about progress.
 
     Raises:
-        RoundFailed: After three failed rounds in a row.
+        RunFailedError: After three failed rounds in a row.
     """
     config = federation.config
     while progress.rounds_done < config.training.rounds:
@@ -83,10 +85,11 @@ def _close_round(
     state, optimizer = progress.state, progress.optimizer
     if outcome.aggregate is not None:
         state, optimizer = federation.strategy.apply(state, outcome.aggregate.mean, federation.backbone.spec, optimizer)
+        _refuse_divergence(state)
     applied = time.perf_counter()
-    accuracy, loss = _validate(federation, plan, state, listen)
+    quality = _validate(federation, plan, state, listen)
     seconds = outcome.seconds | {"server": applied - started, "validation": time.perf_counter() - applied}
-    finished = _record(federation, plan, outcome, state, accuracy, loss, seconds)
+    finished = _record(federation, plan, outcome, state, quality=quality, seconds=seconds)
     return replace(
         progress,
         rounds_done=plan.round,
@@ -96,15 +99,12 @@ def _close_round(
     )
 
 
-def _validate(
-    federation: Federation, plan: RoundPlan, state: AdapterState, listen: Listener
-) -> tuple[float | None, float | None]:
+def _validate(federation: Federation, plan: RoundPlan, state: AdapterState, listen: Listener) -> Predictions | None:
     training = federation.config.training
     if plan.round % training.evaluate_every and plan.round != training.rounds:
-        return None, None
+        return None
     listen(PhaseStarted(name="validation", round=plan.round))
-    predictions = predict(federation.backbone, state, federation.validation)
-    return predictions.accuracy, predictions.loss
+    return predict(federation.backbone, state, federation.validation)
 
 
 def _record(
@@ -112,8 +112,8 @@ def _record(
     plan: RoundPlan,
     outcome: RoundOutcome,
     state: AdapterState,
-    accuracy: float | None,
-    loss: float | None,
+    *,
+    quality: Predictions | None,
     seconds: dict[str, float],
 ) -> RoundRecord:
     survivors = () if outcome.aggregate is None else outcome.aggregate.survivors
@@ -126,8 +126,8 @@ def _record(
         survivors=survivors,
         dropped=tuple(name for name in plan.cohort if name not in survivors),
         failure=outcome.failure,
-        accuracy=accuracy,
-        loss=loss,
+        accuracy=None if quality is None else quality.accuracy,
+        loss=None if quality is None else quality.loss,
         epsilon_spent=spent(federation),
         upload_bytes=round(sent / len(counted)),
         download_bytes=round(received / len(counted)),
@@ -147,10 +147,17 @@ def spent(federation: Federation) -> dict[str, float]:
     }
 
 
+def _refuse_divergence(state: AdapterState) -> None:
+    if not all(np.isfinite(value).all() for value in state.values.values()):
+        raise RunFailedError(
+            "the adapter diverged to infinite values; lower training.server_learning_rate or training.learning_rate"
+        )
+
+
 def _stop_if_hopeless(progress: Progress, outcome: RoundOutcome) -> None:
     last = progress.records[-MAX_FAILED_IN_A_ROW:]
     if len(last) == MAX_FAILED_IN_A_ROW and all(record.failure for record in last):
-        raise RoundFailed(
+        raise RunFailedError(
             f"{len(last)} rounds in a row failed, the last because {outcome.failure}; "
             "see rounds.jsonl, raise secure_sum.dropout_fraction or lower secure_sum.min_cohort"
         )

@@ -3,7 +3,7 @@
 import math
 import resource
 import sys
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import dp
 from fedpeft_secure import models
@@ -24,17 +24,48 @@ from fedpeft_secure.result import (
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
 
-if TYPE_CHECKING:
-    from fedpeft_secure.server.job import Measured
-
 FP32_BYTES = 4
+
+
+class Measured(Protocol):
+    """What is said of predictions: the figures of `Utility`."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        ...
+
+    @property
+    def precision(self) -> float:
+        """Macro average."""
+        ...
+
+    @property
+    def recall(self) -> float:
+        """Macro average."""
+        ...
+
+    @property
+    def f1(self) -> float:
+        """Macro average."""
+        ...
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy."""
+        ...
+
+    @property
+    def majority_baseline(self) -> float:
+        """Share of the largest class."""
+        ...
 
 
 def build_result(
     federation: Federation,
     progress: Progress,
     *,
-    measured: "Measured",
+    measured: Measured,
     attacks: tuple[AttackRow, ...],
     seconds: dict[str, float],
     examples_per_second: float,
@@ -90,6 +121,7 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
         protocol=config.secure_sum.protocol,
         server=config.secure_sum.server,
         train_examples=sum(len(texts) for texts in federation.data.clients),
+        public_text=federation.data.public_text,
         warnings=_warnings(federation, progress),
     )
 
@@ -163,10 +195,9 @@ def _aggregate(federation: Federation, progress: Progress) -> AggregatePrivacy |
         noise_multiplier=noise,
         honest_survivors=honest,
         assumptions=(
-            f"whoever attacks sees only the sums: the {sums.protocol} sum holds against a {sums.server} server and at most "
-            f"{colluders} colluding client{'s' if colluders > 1 else ''}; every round had at least {honest} other honest "
-            f"survivors, whose noise adds up; {training.local_steps} local step"
-            f"{'s, whose noise the next step builds on' if training.local_steps > 1 else ''} a round"
+            f"whoever attacks sees only the sums: the {sums.protocol} sum holds against a {sums.server} server; "
+            f"colluding clients are at most {colluders}; every round had {honest} or more other honest survivors, "
+            "whose noise adds up"
         ),
     )
 

@@ -19,7 +19,7 @@ from fedpeft_secure.clients.randomness import SeededRandomness
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.engines.in_process import run_round
-from fedpeft_secure.errors import RoundFailed
+from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.events import ignore
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.seeds import Seed
@@ -67,7 +67,7 @@ def replay_round(
         protocol: "plain", or the secure sum of the run.
 
     Raises:
-        RoundFailed: If the secure sum does.
+        RunFailedError: If the secure sum does.
     """
     config = _replay_config(federation.config, clients=len(texts), protocol=protocol)
     budgets = tuple(
@@ -87,7 +87,9 @@ def replay_round(
     ).model_copy(update={"cohort": tuple(sorted(texts))})
     with tempfile.TemporaryDirectory() as folder, dp.Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
         clients = {
-            budget.client: _replay_client(federation, config, budget.client, texts[budget.client], name, ledger, budget)
+            budget.client: _replay_client(
+                federation, config, budget, texts=texts[budget.client], name=name, ledger=ledger
+            )
             for budget in budgets
             if budget.client in texts
         }
@@ -101,12 +103,12 @@ def replay_round(
             listen=ignore,
         )
     if outcome.aggregate is None:
-        raise RoundFailed(f"the replay {name!r} failed: {outcome.failure} {'; '.join(outcome.refusals)}")
+        raise RunFailedError(f"the replay {name!r} failed: {outcome.failure} {'; '.join(outcome.refusals)}")
     return ReplayedRound(plan=plan, before=state, transcript=outcome.transcript, aggregate=outcome.aggregate)
 
 
 def _replay_config(config: Config, *, clients: int, protocol: str) -> Config:
-    """The run's configuration with every text in the batch and a divisor of one, so that its gradient goes out whole."""
+    """The run's configuration with every text in the batch and a divisor of one: gradients go out whole."""
     training = config.training.model_copy(update={"sample_rate": 1.0, "nominal_batch": 1})
     sums = config.secure_sum.model_copy(
         update={"protocol": protocol, "min_cohort": min(config.secure_sum.min_cohort, clients), "clip": "auto"}
@@ -117,12 +119,13 @@ def _replay_config(config: Config, *, clients: int, protocol: str) -> Config:
 def _replay_client(
     federation: Federation,
     config: Config,
-    client: str,
+    budget: ClientBudget,
+    *,
     texts: LabelledTexts,
     name: str,
     ledger: dp.Ledger,
-    budget: ClientBudget,
 ) -> Client:
+    client = budget.client
     original = federation.clients[client]
     return replace(
         original,

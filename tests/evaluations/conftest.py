@@ -131,7 +131,7 @@ def result(**changes: Any) -> Result:
         setup=Setup(
             model="minilm", data="rotten_tomatoes", clients=8, rounds=ROUNDS, method="lora", strategy="fedsvd",
             strategy_reason="under privacy only B is trained, re-orthogonalised between rounds", protocol="masked",
-            server="malicious", train_examples=7463,
+            server="malicious", train_examples=7463, public_text=True,
             warnings=("8 clients are few: the sum hides each one among 7 others at most",),
         ),
         utility=Utility(
