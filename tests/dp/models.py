@@ -46,11 +46,15 @@ def t5():
 TINY = {"bert": bert, "roberta": roberta, "distilbert": distilbert, "t5": t5}
 
 
-def with_lora(name, *, rank=4):
+def with_lora(name, *, rank=4, variant="lora"):
     torch.manual_seed(0)
     base, targets, heads = TINY[name]()
-    model = get_peft_model(base, LoraConfig(r=rank, target_modules=targets, modules_to_save=heads, lora_dropout=0.0))
-    return warm(model).eval()
+    options = {"target_modules": targets, "modules_to_save": heads, "use_rslora": variant == "rslora"}
+    model = warm(get_peft_model(base, LoraConfig(r=rank, lora_dropout=0.0, **options))).eval()
+    for parameter_name, parameter in model.named_parameters():
+        if variant == "ffa" and "lora_A" in parameter_name:
+            parameter.requires_grad_(False)
+    return model
 
 
 def warm(model):

@@ -23,9 +23,10 @@ def largest_error(found, truth):
     return max(float((found[n] - truth[n]).norm() / truth[n].norm().clamp_min(1e-12)) for n in truth)
 
 
+@pytest.mark.parametrize("variant", ["lora", "rslora", "ffa"])
 @pytest.mark.parametrize("name", TINY)
-def test_lora_equals_the_oracle(name):
-    model, batch = with_lora(name), batch_for(name)
+def test_lora_equals_the_oracle(name, variant):
+    model, batch = with_lora(name, variant=variant), batch_for(name)
     truth = per_example_gradients(model, batch, example_losses)
     assert all(rows.norm() > 0 for rows in truth.values())
     assert largest_error(captured(wrap(model), batch, example_losses, 5), truth) < 1e-5
