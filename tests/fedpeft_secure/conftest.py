@@ -1,0 +1,167 @@
+"""Tiny models with real tokenizers, and a configuration that trains one of them in seconds; all made on the fly."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5EncoderModel,
+)
+
+from fedpeft_secure import Config
+from fedpeft_secure.config_file import parse_config
+from fedpeft_secure.data.grammar import load_grammar
+
+MakeConfig = Callable[..., Config]
+
+VOCABULARY = 600
+SIZE = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 48}
+BERT_MARKS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+ROBERTA_MARKS = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+T5_MARKS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers of width 32 with a WordPiece tokenizer."""
+    config = BertConfig(vocab_size=VOCABULARY, max_position_embeddings=64, **SIZE)
+    return _save(tmp_path_factory.mktemp("models") / "tiny-bert", lambda: BertModel(config), _word_pieces())
+
+
+@pytest.fixture(scope="session")
+def tiny_distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DistilBERT of two layers of width 32 with a WordPiece tokenizer."""
+    config = DistilBertConfig(
+        vocab_size=VOCABULARY, max_position_embeddings=64, n_layers=2, n_heads=2, dim=32, hidden_dim=48
+    )
+    return _save(tmp_path_factory.mktemp("models") / "tiny-distilbert", lambda: DistilBertModel(config), _word_pieces())
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RoBERTa of two layers of width 32 with a byte-level BPE tokenizer."""
+    config = RobertaConfig(vocab_size=VOCABULARY, max_position_embeddings=66, type_vocab_size=1, **SIZE)
+    return _save(tmp_path_factory.mktemp("models") / "tiny-roberta", lambda: RobertaModel(config), _byte_pairs())
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 encoder of two layers of width 32 with a unigram tokenizer."""
+    tokenizer = _unigrams()
+    config = T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2)
+    return _save(tmp_path_factory.mktemp("models") / "tiny-t5", lambda: T5EncoderModel(config), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_bert: Path) -> MakeConfig:
+    """Makes a configuration of five clients and two rounds; `overrides` maps dotted keys to values.
+
+    For example `tiny_config({"privacy.epsilon": "inf", "training.rounds": 3})`.
+    """
+
+    def make(overrides: Mapping[str, Any] | None = None) -> Config:
+        tables: dict[str, Any] = {}
+        for key, value in {**_tiny(tiny_bert), **(overrides or {})}.items():
+            *parents, last = key.split(".")
+            table = tables
+            for parent in parents:
+                table = table.setdefault(parent, {})
+            table[last] = value
+        return parse_config(tables)
+
+    return make
+
+
+def _tiny(model: Path) -> dict[str, Any]:
+    return {
+        "model.name": str(model),
+        "model.max_length": 32,
+        "model.device": "cpu",
+        "data.name": "synthetic",
+        "data.validation_fraction": 0.1,
+        "data.test_fraction": 0.1,
+        "data.synthetic.examples": 250,
+        "clients.count": 5,
+        "clients.per_round": 5,
+        "peft.rank": 2,
+        "training.rounds": 2,
+        "training.sample_rate": 0.25,
+        "training.nominal_batch": 10,
+        "training.physical_batch": 8,
+        "training.precision": "fp32",
+        "training.evaluate_every": 1,
+        "privacy.accountant": "rdp",
+    }
+
+
+def _save(folder: Path, build: Callable[[], PreTrainedModel], tokenizer: PreTrainedTokenizerFast) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _texts() -> list[str]:
+    rng = np.random.default_rng(0)
+    return [load_grammar().write(label=row % 8, topic=row % 7, rng=rng) for row in range(300)]
+
+
+def _word_pieces() -> PreTrainedTokenizerFast:
+    marks = list(BERT_MARKS.values())
+    tokenizer = Tokenizer(models.WordPiece(unk_token=BERT_MARKS["unk_token"]))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=marks, show_progress=False)
+    tokenizer.train_from_iterator(_texts(), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(mark, tokenizer.token_to_id(mark)) for mark in ("[CLS]", "[SEP]")]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **BERT_MARKS)
+
+
+def _byte_pairs() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(ROBERTA_MARKS.values()),  # in this order <pad> gets id 1, as RoBERTa has it
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ROBERTA_MARKS)
+
+
+def _unigrams() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(T5_MARKS.values()),
+        unk_token=T5_MARKS["unk_token"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_texts(), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **T5_MARKS)
