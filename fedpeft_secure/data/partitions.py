@@ -90,7 +90,7 @@ def _deal(
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silences the partitioners' progress bars and retry warnings; their failures still raise."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.redirect_stderr(io.StringIO()):
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 

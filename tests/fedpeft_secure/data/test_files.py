@@ -55,11 +55,15 @@ def test_a_missing_text_is_found(tmp_path: Path, name: str) -> None:
         labelled_texts(list(read_table(path)["text"]), [1, 0, 1], groups=None, source="x")
 
 
-def test_long_numbers_and_dates_in_jsonl_stay_what_they_were(tmp_path: Path) -> None:
-    path = _write(tmp_path / "x.jsonl", {"text": ["2024-01-01", "12"], "label": [2**53 + 1, 0]})
-    table = read_table(path)
-    assert list(table["text"]) == ["2024-01-01", "12"]
-    assert list(table["label"]) == [2**53 + 1, 0]
+def test_strings_in_jsonl_stay_strings_and_long_numbers_exact(tmp_path: Path) -> None:
+    columns = {"text": ["12", "13"], "created_at": ["2024-01-01", "2024-01-02"], "label": [2**53 + 1, 0]}
+    assert read_table(_write(tmp_path / "x.jsonl", columns)).to_dict("list") == columns
+
+
+def test_line_breaks_in_a_long_csv_stay_inside_their_texts(tmp_path: Path) -> None:
+    texts = [f"{index}\n" + "many words\n" * 30 for index in range(9000)]
+    table = read_table(_write(tmp_path / "x.csv", {"text": texts, "label": [0, 1] * 4500}))
+    assert list(table["text"]) == texts
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
