@@ -78,7 +78,7 @@ class SumPlan:
     def guaranteed_honest(self) -> int:
         """Fewest honest survivors in any sum that a client helps to open, at the assumed number of corrupt ones.
 
-        A client accepts only survivor sets of min_cohort clients or more that hold itself and a threshold of neighbours.
+        A client accepts only survivor sets of min_cohort clients or more that hold it and a threshold of neighbours.
         Noise shares must be calibrated to this number, not to the cohort.
         """
         if self.graph is None:
@@ -126,6 +126,7 @@ class SumPlan:
         for weight in self.weights or ():
             writer.uint(weight, num_bytes=4)
         writer.uint(self.weights is not None, num_bytes=1).uint(self.min_cohort, num_bytes=4).raw(self.manifest.digest)
+        writer.uint(graph is not None, num_bytes=1)
         if graph is not None:
             for number in (graph.degree, graph.threshold, graph.colluders, graph.dropouts, graph.malicious_server):
                 writer.uint(int(number), num_bytes=4)

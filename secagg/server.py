@@ -179,11 +179,13 @@ class MaskedServer:
 
     def _close_confirm(self, progress: Progress, bodies: dict[int, bytes]) -> tuple[Progress, dict[int, bytes]]:
         expected = confirmed_sets(progress.sharers, progress.survivors, num_clients=len(self.plan.clients))
-        signatures = {
-            position: body[-SIGNATURE_BYTES:]
-            for position, body in bodies.items()
-            if position in progress.survivors and body[:-SIGNATURE_BYTES] == expected
-        }
+        signatures, rejected = {}, []
+        for position, body in bodies.items():
+            if position in progress.survivors and body[:-SIGNATURE_BYTES] == expected:
+                signatures[position] = body[-SIGNATURE_BYTES:]
+            else:
+                rejected.append(f"confirm: {self.plan.clients[position]}: signed other sets")
+        progress = replace(progress, rejected=progress.rejected + tuple(rejected))
         self._need(len(signatures), "confirmed", progress)
         payloads = {}
         for position in progress.survivors:

@@ -1,0 +1,55 @@
+import stat
+
+import pytest
+
+from secagg.crypto import seeded_entropy
+from secagg.errors import PlanError, WireError
+from secagg.identity import Identity, KeyDirectory
+
+
+def test_a_key_file_is_private_and_never_overwritten(tmp_path):
+    path = tmp_path / "identity.key"
+    identity = Identity.generate()
+    identity.save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Identity.load(path) == identity
+    with pytest.raises(PlanError, match="already there"):
+        Identity.generate().save(path)
+    assert Identity.load(path) == identity
+    path.write_bytes(b"short")
+    with pytest.raises(WireError, match="not an identity key"):
+        Identity.load(path)
+
+
+def test_identities_differ_and_hide_their_private_half():
+    one, two = Identity.generate(), Identity.generate(seeded_entropy(b"x"))
+    assert one.public != two.public
+    assert "private" not in repr(one)
+    assert len(one.sign(b"m")) == 64
+
+
+def directory(*names):
+    return KeyDirectory(members={name: Identity.generate(seeded_entropy(name.encode())).public for name in names})
+
+
+def test_directories_round_trip_and_do_not_depend_on_the_order():
+    one, two = directory("b", "a"), directory("a", "b")
+    assert one.fingerprint == two.fingerprint
+    assert KeyDirectory.from_bytes(one.to_bytes()).fingerprint == one.fingerprint
+    assert directory("a").fingerprint != one.fingerprint
+
+
+def test_broken_directories():
+    data = directory("a", "b").to_bytes()
+    for length in range(len(data)):
+        with pytest.raises(WireError):
+            KeyDirectory.from_bytes(data[:length])
+    a, b = data[8:42], data[42:]
+    with pytest.raises(WireError, match="not unique and sorted"):
+        KeyDirectory.from_bytes(data[:8] + b + a)
+    with pytest.raises(WireError, match="not unique and sorted"):
+        KeyDirectory.from_bytes(data[:8] + a + a)
+    with pytest.raises(PlanError, match="32 needed"):
+        KeyDirectory(members={"a": b"short"})
+    with pytest.raises(PlanError, match="share a key"):
+        KeyDirectory(members={"a": bytes(32), "b": bytes(32)})

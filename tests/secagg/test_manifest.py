@@ -1,0 +1,63 @@
+import pytest
+
+import secagg
+from secagg.manifest import Entry, Manifest, part_digest
+
+LOW, HIGH = part_digest(b"ranks 0-4"), part_digest(b"ranks 4-8")
+MIXED = Manifest(
+    parts={"low": LOW, "high": HIGH},
+    entries={
+        "a": Entry(parts=("low", "high"), covered=((0, 10),)),
+        "b": Entry(parts=("low", "high"), covered=((0, 10),)),
+        "c": Entry(parts=("low",), covered=((0, 4), (6, 8))),
+    },
+)
+
+
+def test_who_was_sent_what():
+    assert MIXED.sent_to("a") == {"low": LOW, "high": HIGH}
+    assert MIXED.sent_to("c") == {"low": LOW}
+    assert MIXED.covered_by("c", dim=10) == ((0, 4), (6, 8))
+    assert Manifest.whole_model(LOW).sent_to("anybody") == {"model": LOW}
+    assert Manifest().covered_by("anybody", dim=10) == ((0, 10),)
+
+
+def test_the_model_is_what_was_sent_under_whatever_names():
+    renamed = Manifest(parts={"x": LOW, "y": HIGH})
+    assert renamed.model_digest("z") == MIXED.model_digest("a")
+    assert MIXED.model_digest("a") != MIXED.model_digest("c")
+
+
+def test_fewest_fillers():
+    assert MIXED.fewest_fillers(("a", "b", "c"), dim=10) == 2
+    assert MIXED.fewest_fillers(("a", "c"), dim=10) == 1
+    assert MIXED.fewest_fillers(("c",), dim=10) == 1
+    assert Manifest().fewest_fillers(("a", "b", "c"), dim=10) == 3
+    nobody = Manifest(entries={"a": Entry(parts=(), covered=())})
+    assert nobody.fewest_fillers(("a",), dim=10) == 0
+
+
+def test_the_digest_covers_everything():
+    changed = [
+        Manifest(parts=MIXED.parts),
+        Manifest(parts={**MIXED.parts, "low": HIGH}, entries=MIXED.entries),
+        Manifest(parts=MIXED.parts, entries={**MIXED.entries, "c": Entry(parts=("high",), covered=((0, 4), (6, 8)))}),
+        Manifest(parts=MIXED.parts, entries={**MIXED.entries, "c": Entry(parts=("low",), covered=((0, 4), (6, 9)))}),
+        Manifest(parts=MIXED.parts, entries={n: e for n, e in MIXED.entries.items() if n != "c"}),
+    ]
+    assert len({manifest.digest for manifest in (MIXED, *changed)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("parts", "entry", "message"),
+    [
+        ({"x": b"short"}, None, "32 needed"),
+        ({}, Entry(parts=("x",), covered=()), "unknown part"),
+        ({}, Entry(parts=(), covered=((3, 3),)), "not ascending"),
+        ({}, Entry(parts=(), covered=((0, 4), (3, 8))), "not ascending"),
+        ({}, Entry(parts=(), covered=((-1, 4),)), "not ascending"),
+    ],
+)
+def test_broken_manifests(parts, entry, message):
+    with pytest.raises(secagg.PlanError, match=message):
+        Manifest(parts=parts, entries={} if entry is None else {"a": entry})

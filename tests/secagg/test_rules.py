@@ -1,0 +1,174 @@
+"""What a client refuses before it says a word, and what it counts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import secagg
+from secagg.manifest import Entry
+from secagg.rules import check_plan
+from tests.secagg.rounds import NAMES, close, make_round
+
+COHORT = secagg.Cohort.generate(NAMES, secagg.seeded_entropy(b"identities"))
+PLAN = secagg.MaskedSum().plan(
+    clients=NAMES, dim=6, directory=COHORT.directory, manifest=secagg.Manifest.whole_model(bytes(32))
+)
+MEMBER = secagg.Member(
+    name="client-2",
+    identity=COHORT.identities["client-2"],
+    directory=COHORT.directory,
+    received={"model": bytes(32)},
+    min_cohort=3,
+    adversarial_fraction=0.1,
+    malicious_server=True,
+)
+
+
+def test_an_honest_plan_passes():
+    assert check_plan(PLAN, MEMBER) == PLAN.graph
+
+
+def sybils():
+    return secagg.KeyDirectory(members={**COHORT.directory.members, "client-7": bytes(32)})
+
+
+@pytest.mark.parametrize(
+    ("plan", "member", "message"),
+    [
+        (PLAN, replace(MEMBER, name="mallory"), "not in this round's cohort"),
+        (PLAN, replace(MEMBER, min_cohort=4), "below this client's 4"),
+        (PLAN, replace(MEMBER, received={"model": b"\1" * 32}), "not what this client received"),
+        (PLAN, replace(MEMBER, received={}), "not what this client received"),
+        (PLAN, replace(MEMBER, received={"model": bytes(32), "head": bytes(32)}), "does not list"),
+        (PLAN, replace(MEMBER, adversarial_fraction=0.3), "fewer than 0.3 of 8"),
+        (PLAN, replace(MEMBER, identity=None), "needs identities"),
+        (PLAN, replace(MEMBER, directory=None), "needs identities"),
+        (PLAN, replace(MEMBER, directory=sybils()), "another key directory"),
+        (replace(PLAN, directory=sybils().fingerprint), MEMBER, "another key directory"),
+        (PLAN, replace(MEMBER, identity=COHORT.identities["client-3"]), "another key for this client"),
+        (replace(PLAN, graph=None), MEMBER, "needs a graph plan"),
+        (replace(PLAN, graph=replace(PLAN.graph, threshold=2)), MEMBER, "not the proven"),
+        (replace(PLAN, graph=replace(PLAN.graph, degree=2)), MEMBER, "not the proven"),
+    ],
+)
+def test_refused_plans(plan, member, message):
+    with pytest.raises(secagg.ProtocolError, match=message):
+        check_plan(plan, member)
+
+
+def test_a_downgrade_to_a_trusted_server():
+    curious = secagg.MaskedSum(malicious_server=False).plan(clients=NAMES, dim=6)
+    with pytest.raises(secagg.RefusedError, match="trusts the server, this client does not"):
+        check_plan(curious, replace(MEMBER, received={}))
+    assert not check_plan(curious, secagg.Member(name="client-2")).malicious_server
+
+
+def test_strangers_in_the_cohort():
+    small = secagg.Cohort.generate(NAMES[:7], secagg.seeded_entropy(b"identities"))
+    plan = replace(PLAN, directory=small.directory.fingerprint)
+    member = replace(MEMBER, directory=small.directory, identity=small.identities["client-2"])
+    with pytest.raises(secagg.RefusedError, match="'client-7' is not in the key directory"):
+        check_plan(plan, member)
+
+
+def ranks(few: int) -> secagg.Manifest:
+    """`few` clients fill all 6 coordinates, the others the first 4."""
+    return secagg.Manifest(
+        entries={name: Entry(parts=(), covered=((0, 6 if i < few else 4),)) for i, name in enumerate(NAMES)}
+    )
+
+
+def test_mixed_ranks_need_min_cohort_clients_everywhere():
+    for few, allowed in ((3, True), (2, False)):
+        plan = replace(PLAN, manifest=ranks(few))
+        if allowed:
+            check_plan(plan, replace(MEMBER, received={}))
+        else:
+            with pytest.raises(secagg.RefusedError, match="filled by fewer than min_cohort = 3"):
+                check_plan(plan, replace(MEMBER, received={}))
+
+
+def mixed_round(few, fill):
+    round_ = make_round(dim=6, manifest=secagg.Manifest())
+    plan = replace(round_.plan, manifest=ranks(few))
+    protocol, clients = secagg.MaskedSum(), {}
+    for i, name in enumerate(NAMES):
+        vector = np.full(6, 0.5)
+        vector[fill(i) :] = 0
+        member = secagg.Member(name=name, identity=COHORT.identities[name], directory=COHORT.directory)
+        contribution = plan.encode(name, vector, rng=np.random.default_rng(i))
+        clients[name] = protocol.client(plan, member=member, contribution=contribution)
+    return protocol.server(plan, directory=COHORT.directory), clients
+
+
+def test_mixed_ranks_add_up():
+    result = secagg.drive(*mixed_round(3, lambda i: 6 if i < 3 else 4), secagg.Recorder())
+    assert np.allclose(result.mean, [0.5] * 4 + [0.5 * 3 / 8] * 2, atol=1e-3)
+
+
+def test_a_drop_that_leaves_a_coordinate_to_too_few_is_refused():
+    with pytest.raises(secagg.RoundFailedError, match="survivors fill a coordinate fewer than min_cohort = 3"):
+        secagg.drive(*mixed_round(3, lambda i: 6 if i < 3 else 4), secagg.Recorder(drop={"upload": {"client-1"}}))
+
+
+def test_nobody_fills_more_than_its_entry_lists():
+    with pytest.raises(secagg.CodecError, match="does not list for it"):
+        mixed_round(3, lambda i: 6)
+
+
+# --- false failure: the server keeps the sum, and asks again without one client --------------------------------
+
+
+def second_attempt(noised: bool):
+    """The server claims failure after it has all answers, and plans the same round again without client-7."""
+    manifest = secagg.Manifest.whole_model(bytes(32))
+    first = make_round(NAMES, manifest=manifest, noised=noised)
+    total = first.finish(())
+    assert close(total, first.vectors)
+
+    def remembering(member):
+        return replace(member, memory=first.clients[member.name].memory)
+
+    return make_round(NAMES[:7], manifest=manifest, noised=noised, attempt=1, members=remembering), first
+
+
+@pytest.mark.parametrize("noised", [True, False])
+def test_a_false_failure_gets_no_second_sum(noised):
+    again, _ = second_attempt(noised)
+    # the same vectors, rounded by the same generator: the old release under new masks
+    with pytest.raises(secagg.RefusedError, match=r"needs a new release|without DP"):
+        again.clients["client-0"].step(())
+
+
+def test_without_dp_even_a_new_release_is_refused():
+    again, first = second_attempt(noised=False)
+    contribution = again.plan.encode("client-0", np.full(12, 0.1), rng=np.random.default_rng(99))
+    member = secagg.Member(
+        name="client-0",
+        identity=again.cohort.identities["client-0"],
+        directory=again.cohort.directory,
+        received={"model": bytes(32)},
+        memory=first.clients["client-0"].memory,
+    )
+    session = secagg.MaskedSum().client(again.plan, member=member, contribution=contribution)
+    with pytest.raises(secagg.RefusedError, match="without DP"):
+        session.step(())
+
+
+@pytest.mark.parametrize("malicious", [True, False])
+def test_rounds_whose_survivors_differ_by_one_are_not_opened_without_dp(malicious):
+    first = make_round(malicious=malicious, round=1)
+    first.finish(())
+    second = make_round(
+        malicious=malicious,
+        round=2,
+        seed=5,
+        members=lambda member: replace(member, memory=first.clients[member.name].memory),
+    )
+    requests = second.requests("upload")
+    second.clients.pop("client-7")
+    second.server, requests = second.server.step(second.answers(requests))
+    for request in requests:
+        with pytest.raises(secagg.RefusedError, match="differ from the last round's by 1"):
+            second.clients[request.recipient].step((request,))
