@@ -1,8 +1,11 @@
 """Known answers, agreement of the three accountants, and calibration in both directions."""
 
 import math
+import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import dp
 from dp.errors import InvalidParameter, UnreachableBudget, UnsupportedAccounting
@@ -130,3 +133,55 @@ def test_unreachable_budget_names_the_remedy():
         dp.noise_multiplier(epsilon=1e-3, delta=1e-5, sample_rate=0.1, steps=10, accountant="rdp")
     with pytest.raises(InvalidParameter):
         dp.noise_multiplier(epsilon=0.0, delta=1e-5, sample_rate=0.1, steps=10)
+
+
+CALIBRATED = [  # (n, ε) → σ by rdp and by prv, at δ = n^-1.1, q = 64/n, T = 1000
+    (500, 1.0, {"rdp": 11.8, "prv": 10.5}),
+    (500, 3.0, {"rdp": 4.71, "prv": 4.27}),
+    (2000, 1.0, {"rdp": 3.48, "prv": 3.16}),
+    (2000, 3.0, {"rdp": 1.49, "prv": 1.39}),
+    (10000, 3.0, {"rdp": 0.73, "prv": 0.68}),
+]
+
+
+@pytest.mark.parametrize(("n", "epsilon", "sigmas"), CALIBRATED)
+@pytest.mark.parametrize("accountant", ["prv", "rdp"])
+def test_known_calibrations(n, epsilon, sigmas, accountant):
+    got = dp.noise_multiplier(epsilon=epsilon, delta=n**-1.1, sample_rate=64 / n, steps=1000, accountant=accountant)
+    assert got == pytest.approx(sigmas[accountant], rel=0.01)
+
+
+@pytest.mark.slow
+@given(
+    sigma=st.floats(0.4, 20.0),
+    q=st.floats(1e-3, 1.0),
+    steps=st.integers(1, 300),
+    delta=st.sampled_from([1e-7, 1e-5, 1e-3]),
+)
+@settings(max_examples=60, deadline=None)
+def test_prv_is_an_upper_bound_and_agrees_with_google_everywhere(sigma, q, steps, delta):
+    public = {"noise_multiplier": sigma, "sample_rate": q, "steps": steps, "delta": delta}
+    prv, pld = dp.epsilon(**public), dp.epsilon(**public, accountant="pld")
+    assert pld * (1 - 1e-3) - 1e-4 <= prv <= pld * 1.01 + 2e-4
+
+
+@pytest.mark.slow
+@given(
+    epsilon=st.floats(0.05, 60.0),
+    q=st.floats(1e-3, 1.0),
+    steps=st.integers(1, 300),
+    delta=st.sampled_from([1e-7, 1e-5, 1e-3]),
+)
+@settings(max_examples=40, deadline=None)
+def test_round_trip_everywhere(epsilon, q, steps, delta):
+    public = {"delta": delta, "sample_rate": q, "steps": steps}
+    sigma = dp.noise_multiplier(epsilon=epsilon, **public)
+    assert 0.99 * epsilon <= dp.epsilon(noise_multiplier=sigma, **public) <= epsilon
+
+
+def test_a_run_of_many_rounds_and_clients_is_evaluated_quickly():
+    start = time.perf_counter()
+    for steps in range(1, 25):
+        for client in range(8):
+            dp.epsilon(noise_multiplier=0.83 + 0.01 * client, sample_rate=0.15, steps=steps, delta=1e-5)
+    assert time.perf_counter() - start < 30, "about one second on an idle machine"

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import stats
 
+from dp import noise
 from dp.errors import InvalidParameter
-from dp.noise import SecureGaussian, SeededGaussian, secure_uniforms, secure_words
+from dp.noise import SecureGaussian, SeededGaussian
 
 SOURCES = [SecureGaussian(), SeededGaussian(np.random.default_rng(7))]
 
@@ -69,13 +70,21 @@ def test_a_forked_process_does_not_repeat_its_parents_noise():
     assert not np.isin(source.draw((4,), 1.0).numpy(), theirs).any()
 
 
-def test_uniforms_never_reach_the_ends():
-    extremes = [bytes(32), b"\xff" * 32]
-    for key in extremes:
-        values = secure_uniforms(100_000, lambda count, key=key: key[:count])
-        assert 0 < values.min() < 1e-4
-        assert 1 - 1e-4 < values.max() < 1
-    assert len(secure_words(3, os.urandom)) == 3
+def test_uniforms_never_reach_the_ends(monkeypatch):
+    words = np.array([0, 2**64 - 1, 1 << 63], dtype=np.uint64)
+    monkeypatch.setattr(noise, "secure_words", lambda count, entropy: words)
+    lowest, highest, middle = noise.secure_uniforms(3, os.urandom)
+    assert 0 < lowest < 2.0**-52
+    assert 1 - 2.0**-52 < highest < 1
+    assert middle == pytest.approx(0.5)
+
+
+def test_words_use_the_whole_range_and_another_key_each_time():
+    words = noise.secure_words(10_000, os.urandom)
+    assert words.dtype == np.uint64
+    bits = (words[:, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
+    assert (np.abs(bits.mean(axis=0) - 0.5) < 5 * 0.5 / 100).all()
+    assert not np.isin(noise.secure_words(10, os.urandom), words).any()
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 3), (2, 3, 4)])

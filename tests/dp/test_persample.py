@@ -160,6 +160,18 @@ def test_prompt_tuning_is_refused_where_opacus_clips_the_batch_as_one_example():
             module.take(5)
 
 
+def test_the_padding_row_of_an_embedding_gets_no_gradient():
+    layer = nn.Embedding(5, 3, padding_idx=0)
+    batch = torch.tensor([[0, 1, 2], [0, 0, 3]])
+
+    def loss(of, ids):
+        return of(ids).square().sum(dim=(1, 2)) + of(ids).sum(dim=(1, 2))
+
+    truth = per_example_gradients(layer, batch, loss)
+    assert not truth["weight"][:, 0].any()
+    assert largest_error(captured(wrap(layer), batch, loss, 2), truth) < 1e-6
+
+
 class RawParameter(nn.Module):
     def __init__(self):
         super().__init__()
