@@ -7,8 +7,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 Epsilon = Annotated[
     float,
+    Field(gt=0, allow_inf_nan=True),
     BeforeValidator(lambda value: math.inf if value == "inf" else value),
-    Field(gt=0),
     PlainSerializer(lambda value: "inf" if math.isinf(value) else value, return_type=float | str),
 ]
 """A privacy budget: a positive number, or "inf" for none."""
@@ -17,9 +17,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Table(BaseModel):
-    """Base of every table: unknown keys are errors, values never change."""
+    """Base of every table: unknown keys are errors, values never change, and only a budget may be infinite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Table):
