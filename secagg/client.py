@@ -175,7 +175,8 @@ def _upload(state: Shared, memory: ClientMemory, payload: bytes) -> Step:
     sharers = wire.parse_set(payload[:head], num_clients=len(plan.clients))
     rules.check_share_set(sharers, roster=state.roster, own_position=public.position)
     rules.check_enough(sharers, plan=plan, graph=graph, neighbours=state.neighbours, doing="shared")
-    near = [other for other in state.neighbours if other in set(sharers)]
+    present = set(sharers)
+    near = [other for other in state.neighbours if other in present]
     records = wire.split_records(payload[head:], size=wire.SEALED_BYTES, count=len(near), what="sealed shares")
     shares = {}
     for other, record in zip(near, records, strict=True):
@@ -233,9 +234,9 @@ def _unmask(state: Uploaded | Confirmed, memory: ClientMemory, payload: bytes) -
     else:
         survivors = state.survivors
         _check_confirmations(state, payload)
-    alive, answer = set(survivors), []
+    alive, present, answer = set(survivors), set(state.sharers), []
     for other in state.neighbours:
-        if other not in set(state.sharers):
+        if other not in present:
             continue
         share = state.shares.get(other)
         if share is None:

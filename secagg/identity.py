@@ -7,7 +7,7 @@ from pathlib import Path
 
 from secagg.crypto import KEY_BYTES, Entropy, digest, ed25519_public, sign
 from secagg.errors import PlanError, WireError
-from secagg.wire import Reader, Writer
+from secagg.wire import MAX_TEXT_BYTES, Reader, Writer
 
 DIRECTORY_MAGIC = b"FSD\x01"
 
@@ -59,6 +59,8 @@ class KeyDirectory:
 
     def __post_init__(self) -> None:
         for name, public in self.members.items():
+            if len(name.encode()) > MAX_TEXT_BYTES:
+                raise PlanError(f"directory: a name is longer than {MAX_TEXT_BYTES} bytes")
             if len(public) != KEY_BYTES:
                 raise PlanError(f"directory: key of {name!r} has {len(public)} bytes, {KEY_BYTES} needed")
         if len(set(self.members.values())) != len(self.members):
@@ -66,10 +68,9 @@ class KeyDirectory:
 
     def to_bytes(self) -> bytes:
         """Encodes the members in the order of their names."""
-        writer = Writer(DIRECTORY_MAGIC).uint(len(self.members), num_bytes=4)
-        for name in sorted(self.members):
-            writer.text(name).raw(self.members[name])
-        return writer.done()
+        names = sorted((name.encode(), public) for name, public in self.members.items())
+        writer = Writer(DIRECTORY_MAGIC).uint(len(names), num_bytes=4)
+        return writer.raw(b"".join([bytes([len(name)]) + name + public for name, public in names])).done()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "KeyDirectory":

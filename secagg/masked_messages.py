@@ -1,6 +1,7 @@
 """The payloads of the masked sum; see SPEC.md for the table. Every parser is strict and needs only public context."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,16 +14,16 @@ SEALED_BYTES = 2 * SHARE_BYTES + 16
 MISSING, SEED_SHARE, KEY_SHARE = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Advert:
+ADVERT_BYTES = 3 * KEY_BYTES
+
+
+class Advert(NamedTuple):
     """A client's keys for one session: mask key, sharing key, commitment to its self-mask seed, and its signature."""
 
     mask_key: bytes
     share_key: bytes
     commitment: bytes
-    signature: bytes = b""
-
-    SIZE = 3 * KEY_BYTES
+    signature: bytes
 
     @property
     def body(self) -> bytes:
@@ -32,8 +33,8 @@ class Advert:
     @classmethod
     def parse(cls, data: bytes, *, signature_bytes: int) -> "Advert":
         """Splits a body and a signature of the expected size."""
-        if len(data) != cls.SIZE + signature_bytes:
-            raise WireError(f"advertisement of {len(data)} bytes, {cls.SIZE + signature_bytes} expected")
+        if len(data) != ADVERT_BYTES + signature_bytes:
+            raise WireError(f"advertisement of {len(data)} bytes, {ADVERT_BYTES + signature_bytes} expected")
         return cls(data[:32], data[32:64], data[64:96], data[96:])
 
 
@@ -54,7 +55,7 @@ class Roster:
         """Inverts `to_bytes`."""
         head = set_bytes(num_clients)
         positions = parse_set(data[:head], num_clients=num_clients)
-        size = Advert.SIZE + signature_bytes
+        size = ADVERT_BYTES + signature_bytes
         if len(data) != head + size * len(positions):
             raise WireError(f"roster of {len(data)} bytes, {head + size * len(positions)} expected")
         return cls(

@@ -47,6 +47,8 @@ class SumPlan:
     def __post_init__(self) -> None:
         if list(self.clients) != sorted(set(self.clients)) or not self.clients or SERVER in self.clients:
             raise PlanError('clients must be unique, sorted and not called "server"')
+        if "\0" in "".join(self.clients):
+            raise PlanError("clients must have names without NUL")
         if self.dim < 1 or min(self.round, self.attempt) < 0:
             raise PlanError(f"dim = {self.dim} must be at least 1, round and attempt not negative")
         if not 1 <= self.min_cohort <= len(self.clients):
@@ -119,12 +121,10 @@ class SumPlan:
         codec, graph = self.codec, self.graph
         writer = Writer(b"").text(self.protocol).text(self.run)
         writer.uint(self.round, num_bytes=8).uint(self.attempt, num_bytes=8).uint(len(self.clients), num_bytes=4)
-        for name in self.clients:
-            writer.text(name)
+        writer.blob("\0".join(self.clients).encode())
         writer.uint(self.dim, num_bytes=8).raw(struct.pack(">dd", codec.clip, codec.max_saturated))
         writer.uint(codec.bits, num_bytes=1).uint(codec.weight_bound, num_bytes=4)
-        for weight in self.weights or ():
-            writer.uint(weight, num_bytes=4)
+        writer.blob(struct.pack(f">{len(self.weights or ())}I", *(self.weights or ())))
         writer.uint(self.weights is not None, num_bytes=1).uint(self.min_cohort, num_bytes=4).raw(self.manifest.digest)
         writer.uint(graph is not None, num_bytes=1)
         if graph is not None:

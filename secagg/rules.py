@@ -65,9 +65,8 @@ def _check_directory(plan: SumPlan, member: Member) -> None:
         raise RefusedError("a server that may lie needs identities; give the member its identity and key directory")
     if plan.directory != member.directory.fingerprint:
         raise RefusedError("the plan names another key directory than this client pinned")
-    for name in plan.clients:
-        if name not in member.directory.members:
-            raise RefusedError(f"{name!r} is not in the key directory")
+    if strangers := set(plan.clients) - set(member.directory.members):
+        raise RefusedError(f"{min(strangers)!r} is not in the key directory")
     if member.directory.members[member.name] != member.identity.public:
         raise RefusedError("the key directory holds another key for this client")
 

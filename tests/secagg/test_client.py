@@ -29,7 +29,7 @@ def roster_of(round_, requests):
 
 def tampered(round_, requests, position, **changes):
     adverts = dict(roster_of(round_, requests).adverts)
-    adverts[position] = replace(adverts[position], **changes)
+    adverts[position] = adverts[position]._replace(**changes)
     return wire.Roster(adverts=adverts).to_bytes(num_clients=8)
 
 
@@ -82,7 +82,7 @@ def test_a_key_of_low_order_under_a_curious_plan():
     round_ = make_round(malicious=False)
     requests = round_.requests("share")
     roster = wire.Roster.parse(for_client(requests, ME).payload, num_clients=8, signature_bytes=0)
-    adverts = {p: a if p == 2 else replace(a, share_key=bytes([p // 2]) + bytes(31)) for p, a in roster.adverts.items()}
+    adverts = {p: a if p == 2 else a._replace(share_key=bytes([p // 2]) + bytes(31)) for p, a in roster.adverts.items()}
     adverts = {p: a for p, a in adverts.items() if p in (0, 2)} | {
         p: a for p, a in roster.adverts.items() if p not in (0, 2)
     }

@@ -51,5 +51,7 @@ def test_broken_directories():
         KeyDirectory.from_bytes(data[:8] + a + a)
     with pytest.raises(PlanError, match="32 needed"):
         KeyDirectory(members={"a": b"short"})
+    with pytest.raises(PlanError, match="longer than 255"):
+        KeyDirectory(members={"ü" * 128: bytes(32)})
     with pytest.raises(PlanError, match="share a key"):
         KeyDirectory(members={"a": bytes(32), "b": bytes(32)})

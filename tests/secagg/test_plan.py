@@ -59,6 +59,7 @@ def test_the_digest_covers_every_field():
         ({"clients": ("a", "a", "c", "d", "e")}, "unique"),
         ({"clients": ("a", "b", "c", "d", "server")}, "server"),
         ({"clients": (), "graph": None}, "clients"),
+        ({"clients": ("a", "b\0", "c", "d", "e")}, "NUL"),
         ({"dim": 0}, "dim"),
         ({"round": -1}, "round"),
         ({"min_cohort": 6}, "min_cohort"),
