@@ -1,5 +1,9 @@
 """From a round plan to the secure sum that it names; server and clients derive the same, each for itself."""
 
+import math
+from fractions import Fraction
+from functools import partial
+
 import secagg
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.plans import RoundPlan
@@ -24,6 +28,14 @@ def secure_sum(plan: RoundPlan) -> secagg.SecureSum:
     raise ConfigError(f'secure_sum.protocol: no protocol {plan.protocol!r}; use "masked" or "plain"')
 
 
+def corrupt_clients(adversarial_fraction: float, population: int) -> int:
+    """How many of all clients are taken for corrupt: ⌈γN⌉, one at least.
+
+    The server chooses who is in a cohort, so every cohort must bear all of them.
+    """
+    return max(1, math.ceil(Fraction(repr(adversarial_fraction)) * population))
+
+
 def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> secagg.SumPlan:
     """The public parameters of the round's secure sum.
 
@@ -35,7 +47,12 @@ def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> se
     Raises:
         secagg.PlanError: If the cohort is too small for what the sum must bear.
     """
-    return secure_sum(plan).plan(
+    protocol = secure_sum(plan)
+    plan_sum = protocol.plan
+    if isinstance(protocol, secagg.MaskedSum):
+        colluders = corrupt_clients(plan.adversarial_fraction, len(directory.members))
+        plan_sum = partial(protocol.plan, colluders=colluders)
+    return plan_sum(
         clients=plan.cohort,
         dim=dim,
         run=plan.run,

@@ -40,10 +40,13 @@ class FedAvg:
     """values + learning_rate · mean change; at learning rate 1 plain federated averaging."""
 
     learning_rate: float
+    decay_steps: int | None = None
+    steps: int = 0
 
     def step(self, values: np.ndarray, mean_change: np.ndarray) -> tuple[np.ndarray, "FedAvg"]:
         """One step; see `ServerOptimizer`."""
-        return values + self.learning_rate * mean_change, self
+        rate = decayed_rate(self.learning_rate, self.steps, self.decay_steps)
+        return values + rate * mean_change, replace(self, steps=self.steps + 1)
 
     def turned(self, turn: Turn) -> "FedAvg":
         """Itself: there is nothing to turn."""
@@ -51,13 +54,12 @@ class FedAvg:
         return self
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Nothing: this optimiser has no state."""
-        return {}
+        """The step count."""
+        return {"steps": np.array([self.steps], dtype=np.int64)}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> "FedAvg":
-        """Itself."""
-        del arrays
-        return self
+        """The optimiser after `arrays["steps"]` steps."""
+        return replace(self, steps=int(arrays["steps"][0]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -69,6 +71,7 @@ class FedAdamW:
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.01
+    decay_steps: int | None = None
     steps: int = 0
     mean: np.ndarray | None = None
     square: np.ndarray | None = None
@@ -81,8 +84,9 @@ class FedAdamW:
         square = self.beta2 * (zeros if self.square is None else self.square) + (1 - self.beta2) * gradient**2
         steps = self.steps + 1
         direction = (mean / (1 - self.beta1**steps)) / (np.sqrt(square / (1 - self.beta2**steps)) + self.epsilon)
-        decayed = values * (1 - self.learning_rate * self.weight_decay)
-        return decayed - self.learning_rate * direction, replace(self, steps=steps, mean=mean, square=square)
+        rate = decayed_rate(self.learning_rate, self.steps, self.decay_steps)
+        decayed = values * (1 - rate * self.weight_decay)
+        return decayed - rate * direction, replace(self, steps=steps, mean=mean, square=square)
 
     def turned(self, turn: Turn) -> "FedAdamW":
         """Both moments in new coordinates; the second, kept per value, as if values were uncorrelated."""
@@ -103,7 +107,18 @@ class FedAdamW:
         return replace(self, steps=int(arrays["steps"][0]), mean=arrays["mean"], square=arrays["square"])
 
 
+def decayed_rate(learning_rate: float, steps: int, decay_steps: int | None) -> float:
+    """The learning rate of the step after `steps` steps: constant, or falling linearly to zero over `decay_steps`.
+
+    Under DP every step carries the same noise, so that smaller last steps average it away.
+    """
+    if decay_steps is None:
+        return learning_rate
+    return learning_rate * max(0.0, 1 - steps / decay_steps)
+
+
 def server_optimizer(training: TrainingConfig) -> ServerOptimizer:
     """The optimiser that `[training]` names, before its first step."""
     kind = {"adamw": FedAdamW, "sgd": FedAvg}[training.server_optimizer]
-    return kind(learning_rate=training.server_learning_rate)
+    decay_steps = training.rounds if training.server_schedule == "linear" else None
+    return kind(learning_rate=training.server_learning_rate, decay_steps=decay_steps)

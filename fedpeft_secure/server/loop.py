@@ -42,7 +42,7 @@ def train_rounds(
         listen: told about progress.
 
     Raises:
-        RunFailedError: After three failed rounds in a row.
+        RunFailedError: If every client refuses, three rounds in a row fail, or all rounds did.
     """
     config = federation.config
     while progress.rounds_done < config.training.rounds:
@@ -74,7 +74,7 @@ def train_rounds(
         save_checkpoint(directory, progress)
         write_rounds(directory, list(progress.records))
         listen(RoundFinished(record=progress.records[-1], rounds=config.training.rounds))
-        _stop_if_hopeless(progress, outcome)
+        _stop_if_hopeless(progress, plan, outcome, last_round=config.training.rounds)
     return progress
 
 
@@ -154,10 +154,15 @@ def _refuse_divergence(state: AdapterState) -> None:
         )
 
 
-def _stop_if_hopeless(progress: Progress, outcome: RoundOutcome) -> None:
-    last = progress.records[-MAX_FAILED_IN_A_ROW:]
-    if len(last) == MAX_FAILED_IN_A_ROW and all(record.failure for record in last):
+def _stop_if_hopeless(progress: Progress, plan: RoundPlan, outcome: RoundOutcome, *, last_round: int) -> None:
+    """Raises once going on would only pretend to train."""
+    if len(outcome.refusals) == len(plan.cohort):
+        raise RunFailedError(f"every client refused round {plan.round}, the first because: {outcome.refusals[0]}")
+    recent = progress.records[-MAX_FAILED_IN_A_ROW:]
+    keeps_failing = len(recent) == MAX_FAILED_IN_A_ROW and all(record.failure for record in recent)
+    nothing_trained = plan.round == last_round and all(record.failure for record in progress.records)
+    if keeps_failing or nothing_trained:
         raise RunFailedError(
-            f"{len(last)} rounds in a row failed, the last because {outcome.failure}; "
-            "see rounds.jsonl, raise secure_sum.dropout_fraction or lower secure_sum.min_cohort"
+            f"the secure sum keeps failing, last because {outcome.failure}; see rounds.jsonl, and "
+            "raise secure_sum.dropout_fraction or lower secure_sum.min_cohort"
         )
