@@ -131,13 +131,9 @@ def _contributions_found(tiny_config, out: Path, protocol: str) -> int:
 
 
 def test_masked_and_plain_sums_train_the_same_adapter(tiny_config, tmp_path):
-    digests = {
-        protocol: _digest(
-            run(tiny_config(_quick({"secure_sum.protocol": protocol})), out=tmp_path / protocol), tmp_path / protocol
-        )
-        for protocol in ("masked", "plain")
-    }
-    assert digests["masked"] == digests["plain"]
+    for protocol in ("masked", "plain"):
+        run(tiny_config(_quick({"secure_sum.protocol": protocol})), out=tmp_path / protocol)
+    assert _adapter(tmp_path / "masked") == _adapter(tmp_path / "plain")
 
 
 def test_another_seed_trains_another_adapter(tiny_config, tmp_path):
