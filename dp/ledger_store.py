@@ -64,7 +64,6 @@ def acquire_writer_lock(path: Path) -> sqlite3.Connection:
             f"cannot write beside the ledger {path}: {error}; choose a writable privacy.ledger"
         ) from error
     try:
-        lock.execute("PRAGMA journal_mode = MEMORY")
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         lock.close()

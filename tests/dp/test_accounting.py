@@ -4,6 +4,7 @@ import math
 import time
 
 import pytest
+from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ def test_calibration_round_trip_never_overspends(epsilon, q, steps, accountant):
     assert 0.99 * epsilon <= dp.epsilon(noise_multiplier=sigma, **public) <= epsilon
 
 
+@pytest.mark.slow
 def test_calibration_by_pld():
     sigma = dp.noise_multiplier(epsilon=8.0, delta=1e-5, sample_rate=0.15, steps=24, accountant="pld")
     spent = dp.epsilon(noise_multiplier=sigma, sample_rate=0.15, steps=24, delta=1e-5, accountant="pld")
@@ -158,11 +160,23 @@ def test_known_calibrations(n, epsilon, sigmas, accountant):
     steps=st.integers(1, 300),
     delta=st.sampled_from([1e-7, 1e-5, 1e-3]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_prv_is_an_upper_bound_and_agrees_with_google_everywhere(sigma, q, steps, delta):
     public = {"noise_multiplier": sigma, "sample_rate": q, "steps": steps, "delta": delta}
     prv, pld = dp.epsilon(**public), dp.epsilon(**public, accountant="pld")
-    assert pld * (1 - 1e-3) - 1e-4 <= prv <= pld * 1.01 + 2e-4
+    assert optimistic_pld(sigma, q, steps, delta) <= prv <= pld * 1.01 + 2e-4
+
+
+def optimistic_pld(sigma, q, steps, delta):
+    """A lower bound on the true ε: Google's privacy buckets, rounded down."""
+    step = from_gaussian_mechanism(
+        sigma,
+        sampling_prob=q,
+        pessimistic_estimate=False,
+        use_connect_dots=False,
+        value_discretization_interval=1e-5 if sigma > 2 else 1e-4,
+    )
+    return step.self_compose(steps).get_epsilon_for_delta(delta)
 
 
 @pytest.mark.slow
@@ -172,7 +186,7 @@ def test_prv_is_an_upper_bound_and_agrees_with_google_everywhere(sigma, q, steps
     steps=st.integers(1, 300),
     delta=st.sampled_from([1e-7, 1e-5, 1e-3]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_round_trip_everywhere(epsilon, q, steps, delta):
     public = {"delta": delta, "sample_rate": q, "steps": steps}
     sigma = dp.noise_multiplier(epsilon=epsilon, **public)
