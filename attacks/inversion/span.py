@@ -1,0 +1,166 @@
+"""Span inversion: reads words out of one message, or a sum of messages, by the first layer's row spaces.
+
+The attack is exact up to the *token budget* of distinct (position, token) pairs in the batch: r·m through ∂A (m modules
+that share the layer's input), r − 1 through ∂B, the only route where A is frozen. Above it the row spaces are full and
+nothing can be told; the attack then claims nothing.
+Source: Petrov et al. 2024 (DAGER), adapted to low-rank updates of encoders, where the position is in the dictionary and
+a sentence comes back in order.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import logsumexp
+
+from attacks.base import Floats, Granularity, View
+from attacks.errors import AttackError
+from attacks.inversion.dictionary import Dictionary
+from attacks.inversion.evidence import Evidence, weigh
+from attacks.inversion.factors import read_first_layer
+
+Pair = tuple[int, int]
+"""(position, token)"""
+
+CLAIM = 0.95
+"""Posterior probability above which the attack claims a token."""
+
+SHADOW = 1e9
+"""Taken off the log-likelihood ratio of shadows: they come last, in their own order."""
+
+FRAME = 2
+"""Special tokens of a text: one before, one behind."""
+
+LOST = float(np.log(1e-3))
+"""Log-likelihood ratio at least granted to a token, whose own gradient may be below the noise."""
+
+REACH = 2
+"""Positions looked at, as a multiple of the token budget: beyond it nothing fits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpecialTokens:
+    """Tokens that frame every text and are no secret: (first, last, padding)."""
+
+    first: int
+    last: int
+    padding: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TextGuess:
+    """What span inversion brought back.
+
+    Args:
+        ranked: the best candidates at every position, as many as there are contributors; none without evidence.
+        claimed: the part of them that the attack stands for.
+        sentence: one text in order, without special tokens; empty if the evidence is against any text.
+        token_budget: distinct pairs up to which recovery is exact.
+        directions: dimensions of the row spaces that were told from noise.
+    """
+
+    ranked: frozenset[Pair]
+    claimed: frozenset[Pair]
+    sentence: tuple[int, ...]
+    token_budget: int
+    directions: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SpanInversion:
+    """Reads the words of a batch from a LoRA update of a BERT-like encoder.
+
+    Args:
+        dictionary: everything that the first layer can be given.
+        special: the tokenizer's frame.
+        log_prior: log-probability of each token in texts of this kind, from public texts, shape (V,).
+        relative_precision: error of the client's arithmetic, relative to a gradient's entries.
+        needs: works on sums.
+    """
+
+    dictionary: Dictionary = field(repr=False)
+    special: SpecialTokens
+    log_prior: Floats = field(repr=False)
+    relative_precision: float
+    needs: Granularity = Granularity.SUM
+
+    def __post_init__(self) -> None:
+        if self.log_prior.shape != (self.dictionary.vocabulary,):
+            raise AttackError(f"SpanInversion.log_prior must have shape ({self.dictionary.vocabulary},)")
+
+    def run(self, view: View, *, rng: np.random.Generator) -> TextGuess:
+        """Tests every candidate, ranks them by position and assembles a sentence.
+
+        Raises:
+            NotApplicableError: If the view's update does not touch the first layer.
+        """
+        del rng  # nothing is drawn
+        layer = read_first_layer(view, relative_precision=self.relative_precision)
+        dictionary = self.dictionary.first(REACH * layer.token_budget)
+        evidence = weigh(dictionary, layer.factors)
+        sentence = self._sentence(evidence)
+        return TextGuess(
+            ranked=self._ranked(evidence, len(view.contributors)),
+            # A batch within the budget explains a whole text. Where none fits, a lone good fit is chance.
+            claimed=self._claimed(evidence) if 0 < len(sentence) <= layer.token_budget - FRAME else frozenset(),
+            sentence=sentence,
+            token_budget=layer.token_budget,
+            directions=evidence.directions,
+        )
+
+    def _ranked(self, evidence: Evidence, count: int) -> frozenset[Pair]:
+        if evidence.freedom == 0:
+            return frozenset()
+        order = np.argsort(-self._joint(evidence), axis=0)[:count]
+        return self._plain(
+            (position, token) for token_row in order for position, token in enumerate(token_row.tolist())
+        )
+
+    def _claimed(self, evidence: Evidence) -> frozenset[Pair]:
+        if evidence.freedom == 0:
+            return frozenset()
+        tokens, positions = np.nonzero((evidence.posterior(self.log_prior) > CLAIM) & evidence.consistent)
+        return self._plain(zip(positions.tolist(), tokens.tolist(), strict=True))
+
+    def _plain(self, pairs: Iterable[Pair]) -> frozenset[Pair]:
+        frame = {self.special.first, self.special.last, self.special.padding}
+        return frozenset((position, token) for position, token in pairs if token not in frame)
+
+    def _joint(self, evidence: Evidence) -> Floats:
+        """Evidence and prior of every candidate, without special tokens and with shadows behind all others.
+
+        A shadow is a word with a strong gradient that also fits passably at positions where it does not stand.
+        """
+        joint = evidence.log_ratio + self.log_prior[:, None]
+        best = evidence.log_ratio.max(axis=1, keepdims=True)
+        joint[(evidence.log_ratio < best) & ~evidence.consistent] -= SHADOW
+        joint[[self.special.first, self.special.last, self.special.padding]] = -np.inf
+        return joint
+
+    def _sentence(self, evidence: Evidence) -> tuple[int, ...]:
+        """The best token at each position from the first to the likeliest end of the text."""
+        if evidence.freedom == 0:
+            return ()
+        joint = self._joint(evidence)
+        inside = np.maximum(logsumexp(joint, axis=0), LOST)
+        ends = np.maximum(evidence.log_ratio[self.special.last], LOST)
+        # totals[i]: evidence for a text whose words stand at positions 1 … i and whose end is at i + 1.
+        totals = np.cumsum(inside[1:-1]) + ends[2:]
+        length = int(totals.argmax()) + 1
+        if totals[length - 1] <= 0:
+            return ()
+        return tuple(joint[:, 1 : length + 1].argmax(axis=0).tolist())
+
+
+def token_log_prior(texts: Iterable[Iterable[int]], *, vocabulary: int) -> Floats:
+    """How often each token stands in public texts, mixed half and half with "any token", as logarithms.
+
+    Args:
+        texts: token ids of each public text.
+        vocabulary: V.
+    """
+    counts = np.zeros(vocabulary)
+    for ids in texts:
+        np.add.at(counts, np.fromiter(ids, dtype=np.int64), 1.0)
+    seen = counts / max(counts.sum(), 1.0)
+    return np.asarray(np.log(0.5 * seen + 0.5 / vocabulary))

@@ -1,0 +1,89 @@
+"""How well membership scores tell members from non-members, beside two groups of non-members compared alike."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.metrics import auc, roc_curve
+
+from attacks.base import Floats, Score, score
+from attacks.errors import AttackError
+from attacks.intervals import bootstrap_two
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MembershipGuess:
+    """One score an example, shape (n,); higher says "member"."""
+
+    scores: Floats = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class MembershipTruth:
+    """Which of the scored examples were in the batch, and a second group of those that were not.
+
+    Args:
+        members: indices of examples that were used.
+        non_members: indices of examples that were not, with the members' mix of classes.
+        control: more of the same as `non_members`: the null control tells these two apart.
+        rng: of the bootstrap.
+    """
+
+    members: np.ndarray = field(repr=False)
+    non_members: np.ndarray = field(repr=False)
+    control: np.ndarray = field(repr=False)
+    rng: np.random.Generator = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Separation:
+    """Area under the ROC curve, true positive rates at false positive rates of 1 % and 0.1 %, largest difference."""
+
+    auc: float
+    tpr_at_1_percent: float
+    tpr_at_01_percent: float
+    advantage: float
+
+
+def separation(members: Floats, non_members: Floats) -> Separation:
+    """Reads the whole ROC curve; ties move together.
+
+    Does not cover: a false positive rate below 1 / (number of non-members) is read at no false positive at all; the
+        advantage is searched over thresholds, so chance alone lies above 0.
+    Source: Carlini et al. 2022, section III; Yeom et al. 2018, definition 4.
+    """
+    if not members.size or not non_members.size:
+        raise AttackError("membership needs at least one member and one non-member")
+    labels = np.concatenate([np.ones(members.size), np.zeros(non_members.size)])
+    fpr, tpr, _ = roc_curve(labels, np.concatenate([members, non_members]), drop_intermediate=False)
+    return Separation(
+        auc=float(auc(fpr, tpr)),
+        tpr_at_1_percent=float(tpr[fpr <= 0.01].max()),
+        tpr_at_01_percent=float(tpr[fpr <= 0.001].max()),
+        advantage=float((tpr - fpr).max()),
+    )
+
+
+@score.register
+def _(guess: MembershipGuess, truth: MembershipTruth) -> Score:
+    members, non_members = guess.scores[truth.members], guess.scores[truth.non_members]
+    value = separation(members, non_members)
+    control = separation(guess.scores[truth.control], non_members)
+    low, high = bootstrap_two(_vector, members, non_members, rng=truth.rng)
+    return Score(
+        metric="AUC",
+        value=value.auc,
+        low=min(float(low[0]), value.auc),
+        high=max(float(high[0]), value.auc),
+        null=control.auc,
+        remarks=(
+            f"TPR at 1 % FPR {value.tpr_at_1_percent:.3f} [{low[1]:.3f}, {high[1]:.3f}]",
+            f"at 0.1 % {value.tpr_at_01_percent:.3f} [{low[2]:.3f}, {high[2]:.3f}]",
+            f"advantage {value.advantage:.3f} [{low[3]:.3f}, {high[3]:.3f}], control {control.advantage:.3f}",
+            f"{members.size} members, {non_members.size} non-members",
+        ),
+    )
+
+
+def _vector(members: Floats, non_members: Floats) -> Floats:
+    found = separation(members, non_members)
+    return np.array([found.auc, found.tpr_at_1_percent, found.tpr_at_01_percent, found.advantage])

@@ -1,0 +1,141 @@
+"""The case that the red team works on: a trained run, its recorded round, and replays with a defence switched off."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+import secagg
+from attacks.base import ThreatModel, View
+from attacks.errors import AttackError
+from attacks.views import read_view
+from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.budgets import plan_budgets
+from fedpeft_secure.clients.randomness import SeededRandomness
+from fedpeft_secure.data import LabelledTexts
+from fedpeft_secure.engines.in_process import TRAIN
+from fedpeft_secure.plans import RoundPlan, unpack_request
+from fedpeft_secure.result import AttackRow, ViewName
+from fedpeft_secure.seeds import Seed
+from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.job import TrainedRun
+from fedpeft_secure.server.replay import replay_round
+
+VIEWS: tuple[ViewName, ...] = ("individual", "individual-dp", "sum", "sum-dp")
+
+REFERENCE_EPSILON = 8.0
+"""The budget whose noise is tried on a run that has none, to show what it would buy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Case:
+    """What the referee holds. Attacks get views only.
+
+    Args:
+        federation: all parties of the run.
+        transcript: of the attacked round.
+        plan: of that round.
+        before: the adapter that was sent out in it.
+        shows_text: whether recovered text may be reported.
+    """
+
+    federation: Federation = field(repr=False)
+    transcript: secagg.Transcript = field(repr=False)
+    plan: RoundPlan
+    before: AdapterState = field(repr=False)
+    shows_text: bool
+
+    @property
+    def own_view(self) -> ViewName:
+        """The view that the run's own protocol and privacy leave to a curious server."""
+        individual = self.plan.protocol == "plain"
+        if individual:
+            return "individual-dp" if self.plan.private else "individual"
+        return "sum-dp" if self.plan.private else "sum"
+
+    @property
+    def decided_by(self) -> str:
+        """Where the noise of the "-dp" replays comes from, in words; empty where it is the run's own."""
+        return "" if self.plan.private else f"the noise is what ε = {REFERENCE_EPSILON:g} would take"
+
+    def rng(self, *path: str | int) -> np.random.Generator:
+        """A stream of the referee's."""
+        return Seed(self.federation.config.seed).child("attacks", *path)
+
+    def target(self, view: ViewName, client: str) -> ThreatModel:
+        """A curious server that reads `client`'s message, or the sum."""
+        return ThreatModel(target=client if view.startswith("individual") else None)
+
+    def read(self, client: str) -> View:
+        """The run's own view of the attacked round."""
+        return self._view(self.federation, self.transcript, self.target(self.own_view, client))
+
+    def replay(self, view: ViewName, texts: Mapping[str, LabelledTexts], *, client: str, name: str) -> View:
+        """The view of a marked replay of the attacked round, in which each client's batch is exactly its `texts`."""
+        private = view.endswith("-dp")
+        federation = self.federation
+        if private and not self.plan.private:
+            federation = _with_reference_noise(federation)
+        individual = view.startswith("individual")
+        played = replay_round(
+            federation,
+            self.before,
+            name=f"{name} {view}",
+            texts={client: texts[client]} if individual else texts,
+            private=private,
+            protocol="plain" if individual else federation.config.secure_sum.protocol,
+        )
+        return self._view(federation, played.transcript, self.target(view, client))
+
+    def batch(self, client: str) -> np.ndarray:
+        """Indices of the examples in a client's batch of the attacked round; all of them where nobody can know."""
+        party = self.federation.clients[client]
+        if not isinstance(party.randomness, SeededRandomness):
+            return np.arange(len(party.examples))
+        sampler = party.randomness.sampling(self.plan)
+        draws = [sampler.draw(len(party.examples), self.plan.sample_rate) for _ in range(self.plan.local_steps)]
+        return np.unique(np.concatenate(draws))
+
+    def _view(self, federation: Federation, transcript: secagg.Transcript, threat: ThreatModel) -> View:
+        return read_view(
+            transcript,
+            threat,
+            adapter=federation.backbone.spec,
+            trained=federation.trained,
+            directory=federation.keys.directory,
+            noise_multipliers={budget.client: budget.noise_multiplier for budget in federation.budgets},
+        )
+
+
+def open_case(trained: TrainedRun) -> Case:
+    """Reads the recorded round of a run.
+
+    Raises:
+        AttackError: If no round was recorded.
+    """
+    recorded = sorted(trained.directory.transcript.glob("round-*.transcript"))
+    if not recorded:
+        raise AttackError(f"{trained.directory.transcript} holds no recorded round; attacks need one")
+    transcript = secagg.Transcript.load(recorded[-1])
+    request = transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload
+    plan, before = unpack_request(request, trained.federation.backbone.spec)
+    return Case(
+        federation=trained.federation,
+        transcript=transcript,
+        plan=plan,
+        before=before,
+        shows_text=trained.shows_text,
+    )
+
+
+def not_measured(attack: str, metric: str, view: ViewName, *, replay: bool, reason: str) -> AttackRow:
+    """The row of an attack that could not be played."""
+    return AttackRow(
+        attack=attack, view=view, replay=replay, metric=metric, value=None, low=None, high=None, null=None, note=reason
+    )
+
+
+def _with_reference_noise(federation: Federation) -> Federation:
+    privacy = federation.config.privacy.model_copy(update={"epsilon": REFERENCE_EPSILON, "per_client": {}})
+    config = federation.config.model_copy(update={"privacy": privacy})
+    return replace(federation, budgets=plan_budgets(config))

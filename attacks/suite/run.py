@@ -1,0 +1,34 @@
+"""What a run calls after training."""
+
+from collections.abc import Callable, Mapping
+
+from attacks.suite.case import Case, open_case
+from attacks.suite.members import membership_rows
+from attacks.suite.texts import span_rows
+from fedpeft_secure.events import Listener, PhaseStarted
+from fedpeft_secure.result import AttackRow
+from fedpeft_secure.server.job import TrainedRun
+
+ATTACKS: Mapping[str, Callable[[Case], tuple[AttackRow, ...]]] = {"span": span_rows, "membership": membership_rows}
+"""The names of `attacks.run` in the configuration."""
+
+
+def run_attacks(trained: TrainedRun, listen: Listener) -> tuple[AttackRow, ...]:
+    """Plays the configured attacks, each under the four views.
+
+    The row of the view that the run itself offers comes from its recorded messages (`replay = false`); the other three
+    from marked replays of the same round, with one sentence or a small batch a client, in which one defence at a time
+    is switched off. Views are all that an attack is given; the referee alone knows what was in the batches.
+
+    Raises:
+        AttackError: If no round was recorded.
+    """
+    names = trained.federation.config.attacks.run
+    if not names:
+        return ()
+    case = open_case(trained)
+    rows: list[AttackRow] = []
+    for name in names:
+        listen(PhaseStarted(name=f"attack: {name}"))
+        rows.extend(ATTACKS[name](case))
+    return tuple(rows)

@@ -1,0 +1,174 @@
+"""Span inversion of a run: what each defence bought."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from attacks.base import View, refuse_weaker
+from attacks.errors import NotApplicableError
+from attacks.inversion import (
+    Recovery,
+    SpanInversion,
+    SpecialTokens,
+    TextGuess,
+    TextTruth,
+    compare,
+    read_dictionary,
+    summarise,
+    token_log_prior,
+)
+from attacks.inversion.factors import read_first_layer
+from attacks.suite.case import VIEWS, Case, not_measured
+from fedpeft_secure.data import LabelledTexts
+from fedpeft_secure.result import AttackRow, RecoveredText, ViewName
+
+ATTACK, METRIC = "span inversion", "token recall"
+
+REPLAYS = 3
+"""Replayed rounds a view, each with other sentences."""
+
+LONGEST = 8
+"""Tokens of a replayed sentence at most, special ones included: short enough to survive rounding to 16 bits."""
+
+UNRELATED = 40
+"""Batches that the null control compares with."""
+
+PRECISION = {"bf16": 4e-3, "fp32": 1e-6}
+"""Relative error of a gradient's entries in the client's arithmetic."""
+
+
+def span_rows(case: Case) -> tuple[AttackRow, ...]:
+    """One row for each of the four views."""
+    try:
+        attack = build_attack(case)
+        budget = read_first_layer(case.read(case.plan.cohort[0]), relative_precision=0.0).token_budget
+    except NotApplicableError as error:
+        own = case.own_view
+        return tuple(not_measured(ATTACK, METRIC, v, replay=v != own, reason=str(error)) for v in VIEWS)
+    return tuple(
+        _own_row(case, attack) if view == case.own_view else _replayed_row(case, attack, view, budget) for view in VIEWS
+    )
+
+
+def build_attack(case: Case) -> SpanInversion:
+    """The attack with all that is public: embeddings, tokenizer, validation texts, arithmetic.
+
+    Raises:
+        NotApplicableError: If the model is of another kind.
+    """
+    federation = case.federation
+    dictionary = read_dictionary(federation.backbone.model, positions=federation.config.model.max_length)
+    return SpanInversion(
+        dictionary=dictionary,
+        special=_special(case),
+        log_prior=token_log_prior(federation.validation.token_ids, vocabulary=dictionary.vocabulary),
+        relative_precision=PRECISION[federation.backbone.precision],
+    )
+
+
+def choose_sentence(case: Case, client: str, *, longest: int, rank: int) -> LabelledTexts:
+    """A text of `client` with at most `longest` tokens: the `rank`-th longest of those, else a text cut to fit."""
+    texts = case.federation.data.clients[case.federation.config.client_names.index(client)]
+    lengths = np.array([len(ids) for ids in case.federation.clients[client].examples.token_ids])
+    fitting = np.flatnonzero(lengths <= longest)
+    if fitting.size:
+        by_length = fitting[np.argsort(-lengths[fitting], kind="stable")]
+        return texts.take([by_length[rank % by_length.size]])
+    chosen = texts.take([np.argsort(lengths, kind="stable")[rank % lengths.size]])
+    words = chosen.texts[0].split()
+    while len(words) > 1 and len(case.federation.tokenise(_text(words, chosen)).token_ids[0]) > longest:
+        words = words[:-1]
+    return _text(words, chosen)
+
+
+def _replayed_row(case: Case, attack: SpanInversion, view: ViewName, budget: int) -> AttackRow:
+    longest = max(min(budget - 1, LONGEST), 3)
+    recoveries, present = [], []
+    for index in range(REPLAYS):
+        client = case.plan.cohort[index % len(case.plan.cohort)]
+        texts = {name: choose_sentence(case, name, longest=longest, rank=index) for name in case.plan.cohort}
+        seen = case.replay(view, texts, client=client, name=f"span {index}")
+        truth = _truth(case, [texts[name] for name in seen.contributors], name=f"{view} {index}")
+        recoveries.append(compare(_guess(attack, seen, case), truth))
+        present.append(truth.tokens_present)
+    note = f"{REPLAYS} rounds with one sentence a client"
+    if view.endswith("-dp") and case.decided_by:
+        note = f"{note}; {case.decided_by}"
+    return _row(case, view, recoveries, replay=True, budget=budget, present=max(present), note=note)
+
+
+def _own_row(case: Case, attack: SpanInversion) -> AttackRow:
+    seen = case.read(case.plan.cohort[0])
+    guess = _guess(attack, seen, case)
+    names = case.federation.config.client_names
+    batches = [case.federation.data.clients[names.index(name)].take(case.batch(name)) for name in seen.contributors]
+    truth = _truth(case, [batch for batch in batches if len(batch)], name="own")
+    return _row(
+        case,
+        case.own_view,
+        [compare(guess, truth)],
+        replay=False,
+        budget=guess.token_budget,
+        present=truth.tokens_present,
+        note=f"round {case.plan.round} as it was recorded",
+    )
+
+
+def _guess(attack: SpanInversion, seen: View, case: Case) -> TextGuess:
+    refuse_weaker(attack, seen)
+    return attack.run(seen, rng=case.rng("span"))
+
+
+def _truth(case: Case, batches: Sequence[LabelledTexts], *, name: str) -> TextTruth:
+    sentences = tuple(tuple(ids) for batch in batches for ids in case.federation.tokenise(batch).token_ids)
+    public = [tuple(ids) for ids in case.federation.validation.token_ids]
+    rng = case.rng("span", "unrelated", name)
+    tokenizer = case.federation.tokenizer
+    return TextTruth(
+        sentences=sentences,
+        unrelated=tuple(
+            tuple(public[i] for i in rng.choice(len(public), len(sentences), replace=True)) for _ in range(UNRELATED)
+        ),
+        special=_special(case),
+        decode=lambda ids: str(tokenizer.decode(list(ids))),
+    )
+
+
+def _row(
+    case: Case,
+    view: ViewName,
+    recoveries: Sequence[Recovery],
+    *,
+    replay: bool,
+    budget: int,
+    present: int,
+    note: str,
+) -> AttackRow:
+    found = summarise(recoveries)
+    shown = [RecoveredText(truth=r.truth, recovered=r.recovered) for r in recoveries if replay or r.recovered]
+    return AttackRow(
+        attack=ATTACK,
+        view=view,
+        replay=replay,
+        metric=found.metric,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        null=found.null,
+        note="; ".join((note, *found.remarks)),
+        token_budget=budget,
+        tokens_present=present,
+        texts=tuple(shown) if case.shows_text else (),
+    )
+
+
+def _special(case: Case) -> SpecialTokens:
+    tokenizer = case.federation.tokenizer
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if first is None or last is None:
+        raise NotApplicableError("span inversion reads encoders whose texts stand between two special tokens")
+    return SpecialTokens(first=first, last=last, padding=tokenizer.pad_token_id or 0)
+
+
+def _text(words: Sequence[str], chosen: LabelledTexts) -> LabelledTexts:
+    return LabelledTexts(texts=(" ".join(words),), labels=chosen.labels)
