@@ -3,38 +3,47 @@
 import hashlib
 import math
 import struct
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.config import TrainingConfig
-from fedpeft_secure.errors import PolicyError
+from fedpeft_secure.config import Fraction, TrainingConfig
+from fedpeft_secure.errors import FedPeftError, PolicyError
+
+Index = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class RoundPlan(BaseModel):
-    """What the server announces: the same for every client of the cohort."""
+    """What the server announces: the same for every client of the cohort.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    Its bounds are checked by whoever reads one: a client divides by these numbers, and the server may lie.
+    """
 
-    run: str
-    round: int
-    attempt: int
-    cohort: tuple[str, ...]
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    run: Text
+    round: Index
+    attempt: Index
+    cohort: Annotated[tuple[Text, ...], Field(min_length=1)]
     model_hash: str
     strategy: str
-    local_steps: int
-    sample_rate: float
-    nominal_batch: int
-    optimizer: str
-    learning_rate: float
-    clip_norm: float
+    local_steps: Count
+    sample_rate: Annotated[float, Field(gt=0, le=1)]
+    nominal_batch: Count
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: Positive
+    clip_norm: Positive
     protocol: str
     malicious_server: bool
-    min_cohort: int
-    adversarial_fraction: float
-    dropout_fraction: float
-    codec_clip: float
-    codec_bits: int
+    min_cohort: Count
+    adversarial_fraction: Fraction
+    dropout_fraction: Fraction
+    codec_clip: Positive
+    codec_bits: Annotated[int, Field(ge=2, le=32)]
     private: bool
 
     def digest(self) -> bytes:
@@ -64,7 +73,10 @@ def unpack_request(payload: bytes, spec: AdapterSpec) -> tuple[RoundPlan, Adapte
         plan = RoundPlan.model_validate_json(payload[4 : 4 + length])
     except ValidationError as error:
         raise PolicyError("the server's request holds no valid round plan") from error
-    state = AdapterState.from_bytes(payload[4 + length :], spec)
+    try:
+        state = AdapterState.from_bytes(payload[4 + length :], spec)
+    except FedPeftError as error:
+        raise PolicyError(f"the server's request holds no valid adapter: {error}") from error
     if state.digest().hex() != plan.model_hash:
         raise PolicyError("the server sent a model other than the one that its plan names")
     return plan, state

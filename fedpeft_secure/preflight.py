@@ -14,8 +14,8 @@ def check(config: Config) -> None:
         ConfigError: Names the setting and the remedy.
     """
     _check_cohort(config)
-    _check_privacy(config)
     _check_available(config)
+    _check_privacy(config)
     _check_graph(config)
     choose_strategy(config)
 

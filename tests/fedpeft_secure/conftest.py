@@ -24,8 +24,10 @@ from transformers import (
 from fedpeft_secure import Config
 from fedpeft_secure.config_file import parse_config
 from fedpeft_secure.data.grammar import load_grammar
+from fedpeft_secure.plans import RoundPlan
 
 MakeConfig = Callable[..., Config]
+MakePlan = Callable[..., RoundPlan]
 
 VOCABULARY = 600
 SIZE = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 48}
@@ -83,6 +85,34 @@ def tiny_config(tiny_bert: Path) -> MakeConfig:
         return parse_config(tables)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_plan() -> MakePlan:
+    """Makes the plan of a masked, private round of five clients; keywords change fields."""
+    plan = RoundPlan(
+        run="run",
+        round=1,
+        attempt=0,
+        cohort=tuple(f"client-{index}" for index in range(1, 6)),
+        model_hash="00" * 32,
+        strategy="fedit",
+        local_steps=1,
+        sample_rate=0.25,
+        nominal_batch=10,
+        optimizer="sgd",
+        learning_rate=1.0,
+        clip_norm=1.0,
+        protocol="masked",
+        malicious_server=True,
+        min_cohort=3,
+        adversarial_fraction=0.1,
+        dropout_fraction=0.1,
+        codec_clip=2.0,
+        codec_bits=16,
+        private=True,
+    )
+    return lambda **changes: RoundPlan.model_validate({**plan.model_dump(), **changes})
 
 
 def _tiny(model: Path) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fedpeft_secure import Config
+from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.preflight import check
+
+
+def test_the_default_and_the_tiny_configuration_pass(tiny_config: Callable[..., Config]) -> None:
+    check(Config())
+    check(tiny_config())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"clients.per_round": 6}, "clients.per_round: 6 of 5 clients cannot take part; lower it or raise"),
+        ({"secure_sum.min_cohort": 6}, "secure_sum.min_cohort: a cohort of 5 .* never has 6 survivors; lower it"),
+        ({"clients.count": 4, "clients.per_round": 4}, r"clients.per_round: .* the smallest cohort that works has 5"),
+        ({"secure_sum.dropout_fraction": 0.6}, "clients.per_round: with the .* lower adversarial_fraction or"),
+        ({"clients.count": 60}, "clients.per_round: .* 5 clients cannot bear 6 corrupt .*; enlarge the cohort"),
+        (
+            {"privacy.per_client": {"client-6": 1.0}},
+            "privacy.per_client: no client 'client-6'; names run from client-1",
+        ),
+        ({"privacy.per_client": {"client-2": "inf"}}, "privacy.per_client: private and non-private clients cannot"),
+        ({"privacy.epsilon": "inf", "privacy.per_client": {"client-1": 2.0}}, 'or set privacy.epsilon = "inf" for all'),
+        ({"privacy.unit": "client"}, 'privacy.unit: this version .* use unit = "example"'),
+        ({"privacy.relation": "replace_one"}, 'privacy.relation: .* use relation = "add_remove"'),
+        ({"secure_sum.protocol": "helper"}, "secure_sum.protocol: 'helper' is not in this version; use \"masked\""),
+        ({"secure_sum.protocol": "ckks"}, "secure_sum.protocol: 'ckks' is not in this version"),
+        ({"secure_sum.protocol": "bfv"}, "secure_sum.protocol: 'bfv' is not in this version"),
+        ({"secure_sum.protocol": "auto"}, "secure_sum.protocol: 'auto' is not in this version"),
+        ({"allocation.strategy": "adaptive"}, 'allocation.strategy: .* use "uniform"'),
+        ({"aggregation.strategy": "fedavgg"}, "aggregation.strategy: no strategy 'fedavgg'; there are auto, fedit"),
+    ],
+)
+def test_what_cannot_run_is_refused_with_the_setting_and_the_remedy(
+    overrides: dict[str, Any], message: str, tiny_config: Callable[..., Config]
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        check(tiny_config(overrides))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"clients.count": 4, "clients.per_round": 4, "secure_sum.server": "curious"},
+        {"clients.count": 2, "clients.per_round": 2, "secure_sum.protocol": "plain", "secure_sum.min_cohort": 2},
+        {"privacy.epsilon": "inf"},
+        {"privacy.per_client": {"client-5": 1.0}},
+        {"privacy.per_client": {f"client-{index}": "inf" for index in range(1, 6)}},
+        {"secure_sum.min_cohort": 5},
+        {"clients.count": 12, "clients.per_round": 6},
+    ],
+)
+def test_what_can_run_passes(overrides: dict[str, Any], tiny_config: Callable[..., Config]) -> None:
+    check(tiny_config(overrides))
