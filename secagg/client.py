@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
 from secagg import masked_messages as wire
@@ -29,19 +28,7 @@ from secagg.neighbours import SessionGraph
 from secagg.packing import Residues
 from secagg.shamir import SHARE_BYTES, split
 from secagg.signing import signed_message
-
-CURIOUS: Final = MappingProxyType(
-    {("Start", ""): ADVERTISE, ("Advertised", SHARE): SHARE, ("Shared", UPLOAD): UPLOAD, ("Uploaded", UNMASK): UNMASK}
-)
-MALICIOUS: Final = MappingProxyType(
-    {
-        ("Start", ""): ADVERTISE,
-        ("Advertised", SHARE): SHARE,
-        ("Shared", UPLOAD): UPLOAD,
-        ("Uploaded", CONFIRM): CONFIRM,
-        ("Confirmed", UNMASK): UNMASK,
-    }
-)
+from secagg.transitions import CURIOUS, MALICIOUS, Table
 
 
 @dataclass(slots=True, eq=False)
@@ -78,14 +65,12 @@ class MaskedClient:
         message = self._expected(inbox, state, table)
         if message is None:
             return MaskedClient(self.name, self.memory, state), ()
-        phase = table[type(state).__name__, message.phase]
+        phase = table[type(state).__name__, message.phase].answer
         new_state, memory, payload = _ANSWERS[phase](state, self.memory, message.payload)
         envelope = Envelope(sender=self.name, recipient=SERVER, phase=phase, payload=payload)
         return MaskedClient(self.name, memory, new_state), (envelope,)
 
-    def _expected(
-        self, inbox: tuple[Envelope, ...], state: State, table: MappingProxyType[tuple[str, str], str]
-    ) -> Envelope | None:
+    def _expected(self, inbox: tuple[Envelope, ...], state: State, table: Table) -> Envelope | None:
         """The one message that this state answers; what was answered before is never answered again."""
         if isinstance(state, Start):
             if inbox:
