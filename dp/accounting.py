@@ -6,6 +6,7 @@ Every number is an upper bound on ε. "prv" is opacus (Gopi et al. 2021), "rdp" 
 import contextlib
 import logging
 import math
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,6 +33,7 @@ MAX_NOISE_MULTIPLIER = 1e6
 _ROUND_TRIP = 0.994  # a calibrated σ spends between this share of ε and ε; the contract allows 0.99
 _PRV_ERRORS = (1e-1, 1e-2, 1e-3, 1e-4)  # absolute error of ε; the first that is at most half a percent of ε is used
 _PRV_MAX_POINTS = 1 << 22
+_HUSH = threading.RLock()
 _COARSE_ORDERS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0, 48.0, 64.0)
 
 
@@ -300,11 +302,12 @@ def _discretized(mechanisms: tuple[tuple[float, float, int], ...], delta: float,
 def _quiet() -> Iterator[None]:
     """Hushes the libraries' advice about orders that they leave out; leaving one out only raises the bound."""
     absl = logging.getLogger("absl")
-    level = absl.level
-    absl.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        absl.setLevel(level)
+    with _HUSH:  # warnings' filters and log levels belong to the whole process
+        level = absl.level
+        absl.setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            absl.setLevel(level)

@@ -40,8 +40,9 @@ def per_example_gradients(
     """
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows: dict[str, list[Tensor]] = {name: [] for name in trainable}
+    device = next(iter(trainable.values())).device.type
     for example in split(batch):
-        with torch.autocast("cpu", enabled=False), torch.enable_grad():
+        with torch.autocast(device, enabled=False), torch.enable_grad():
             losses = loss(model, example).sum()
             gradients = torch.autograd.grad(losses, list(trainable.values()), allow_unused=True)
         for (name, parameter), gradient in zip(trainable.items(), gradients, strict=True):

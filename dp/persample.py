@@ -26,11 +26,10 @@ def linear_rule(layer: nn.Linear, inputs: list[Tensor], backprops: Tensor) -> di
     Returns: weight → (batch, out, in) and bias → (batch, out), as far as they are trainable.
     """
     gradients: dict[nn.Parameter, Tensor] = {}
-    out_BLO = backprops.reshape(backprops.shape[0], -1, backprops.shape[-1])
+    out_BLO = _one_middle(backprops)
     weight, bias = layer._parameters["weight"], layer._parameters["bias"]
     if weight is not None and weight.requires_grad:
-        in_BLI = inputs[0].reshape(inputs[0].shape[0], -1, inputs[0].shape[-1])
-        gradients[weight] = torch.bmm(out_BLO.transpose(1, 2), in_BLI)
+        gradients[weight] = torch.bmm(out_BLO.transpose(1, 2), _one_middle(inputs[0]))
     if bias is not None and bias.requires_grad:
         gradients[bias] = out_BLO.sum(dim=1)
     return gradients
@@ -161,6 +160,11 @@ def refuse_batch_coupled(model: nn.Module) -> None:
                 f"{name} ({type(module).__name__}) mixes the examples of a batch; use group or layer norm, or freeze "
                 "it and put it in evaluation mode"
             )
+
+
+def _one_middle(tensor: Tensor) -> Tensor:
+    """(batch, …, dim) → (batch, anything, dim); an empty batch stays one."""
+    return tensor.unsqueeze(1) if tensor.dim() == 2 else tensor.flatten(1, -2)
 
 
 def _fp32(tensor: Tensor) -> Tensor:

@@ -116,6 +116,15 @@ def test_an_empty_sample_still_sends_noise_where_a_naive_loop_loses_the_step(lin
     assert released.private.examples == 0
 
 
+def test_empty_physical_batches_add_nothing(linear):
+    module, batch = linear
+    empty = {key: value[:0] for key, value in batch.items()}
+    expected = clipped_sum(module, [batch], linear_losses, clip_norm=1.0)
+    found = clipped_sum(module, [empty, batch, empty], linear_losses, clip_norm=1.0)
+    assert torch.equal(flat(found.sums), flat(expected.sums))
+    assert found.private.examples == 12
+
+
 def test_fresh_noise_every_time(linear):
     module, batch = linear
     first, second = (
