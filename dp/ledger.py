@@ -1,17 +1,16 @@
 """The privacy ledger: what every client was ever charged, on disk before anything is sent."""
 
 import hashlib
-import json
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 from dp.accounting import compose
+from dp.charges import Charge, ReleaseId, charge_of, key_of, row_of
 from dp.errors import BudgetExceeded, InvalidParameter, LedgerError, LedgerTampered
 from dp.events import (
     UNITS,
@@ -21,40 +20,9 @@ from dp.events import (
     PrivacySpent,
     Relation,
     Unit,
-    from_json,
     merge,
-    to_json,
 )
-from dp.ledger_store import Head, Key, Row, acquire_writer_lock, connect, connect_read_only, insert, read_rows
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReleaseId:
-    """Names one release of one client: a resumed step keeps its attempt, fresh noise is a new attempt."""
-
-    run: str
-    round: int
-    attempt: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.run or self.round < 0 or self.attempt < 0:
-            raise InvalidParameter(f"release {self!r} needs a run name, and a round and attempt of at least 0")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Charge:
-    """One row of the ledger, without the bytes of the contribution."""
-
-    sequence: int
-    client: str
-    release: ReleaseId
-    event: PrivacyEvent
-    budget: PrivacyBudget
-    unit: Unit
-    relation: Relation
-    accountant: Accountant
-    contribution_bytes: int
-    contribution_digest: str = field(repr=False)
+from dp.ledger_store import Head, acquire_writer_lock, connect, connect_read_only, insert, read_rows
 
 
 class Ledger:
@@ -194,7 +162,7 @@ class Ledger:
                 contribution_bytes=len(contribution),
                 contribution_digest=digest,
             )
-            self._head = insert(self._connection, self._head, _key(charge), _row(charge), contribution)
+            self._head = insert(self._connection, self._head, key_of(charge), row_of(charge), contribution)
             self._remember(charge)
             return spent
 
@@ -261,7 +229,7 @@ class Ledger:
         head = Head(count=0, digest=b"\0" * 32)
         for stored, row, contribution in read_rows(self._connection):
             with _tampering_at(head.count + 1):
-                charge = _charge(row)
+                charge = charge_of(row)
                 ours = hashlib.sha256(contribution).hexdigest() == charge.contribution_digest
                 following = head.next(row)
                 if not ours or stored != following or charge.sequence != following.count:
@@ -272,51 +240,6 @@ class Ledger:
     def _remember(self, charge: Charge) -> None:
         self._charges.setdefault(charge.client, []).append(charge)
         self._releases[charge.client, charge.release] = charge
-
-
-def _key(charge: Charge) -> Key:
-    release = charge.release
-    return charge.client, release.run, release.round, release.attempt
-
-
-def _row(charge: Charge) -> Row:
-    """The canonical text of a charge, which the chain signs."""
-    budget = charge.budget
-    return json.dumps(
-        {
-            "sequence": charge.sequence,
-            "client": charge.client,
-            "run": charge.release.run,
-            "round": charge.release.round,
-            "attempt": charge.release.attempt,
-            "event": to_json(charge.event),
-            "epsilon": "inf" if budget.epsilon == float("inf") else budget.epsilon,
-            "delta": budget.delta,
-            "unit": charge.unit,
-            "relation": charge.relation,
-            "accountant": charge.accountant,
-            "contribution_bytes": charge.contribution_bytes,
-            "contribution_digest": charge.contribution_digest,
-        },
-        sort_keys=True,
-        separators=(",", ":"),
-    )
-
-
-def _charge(row: Row) -> Charge:
-    fields = json.loads(row)
-    return Charge(
-        sequence=int(fields["sequence"]),
-        client=str(fields["client"]),
-        release=ReleaseId(run=fields["run"], round=fields["round"], attempt=fields["attempt"]),
-        event=from_json(fields["event"]),
-        budget=PrivacyBudget(epsilon=float(fields["epsilon"]), delta=fields["delta"]),
-        unit=cast("Unit", fields["unit"]),
-        relation=cast("Relation", fields["relation"]),
-        accountant=cast("Accountant", fields["accountant"]),
-        contribution_bytes=int(fields["contribution_bytes"]),
-        contribution_digest=str(fields["contribution_digest"]),
-    )
 
 
 @contextmanager

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dp.charges import Key, Row
 from dp.errors import LedgerError, LedgerInUse
-
-Row = str  # canonical JSON of one charge
-Key = tuple[str, str, int, int]  # client, run, round, attempt
 
 _SCHEMA = """
 CREATE TABLE charges (
