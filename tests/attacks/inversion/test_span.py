@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attacks import AttackError, NotApplicableError
+from attacks.inversion import Dictionary, SpanInversion, SpecialTokens, TextGuess, token_log_prior
+from fedpeft_secure.adapters import Role
+from tests.attacks.conftest import VOCABULARY, MakeView
+
+SHORT = [1, 40, 7, 123, 2]
+LONG = [1, *range(20, 29), 77, 2]
+B_ONLY = (Role.LORA_B,)
+
+
+@pytest.fixture
+def attack(dictionary: Dictionary, special: SpecialTokens) -> SpanInversion:
+    return SpanInversion(
+        dictionary=dictionary,
+        special=special,
+        log_prior=token_log_prior([], vocabulary=VOCABULARY),
+        relative_precision=1e-7,
+    )
+
+
+def run(attack: SpanInversion, view: object) -> TextGuess:
+    return attack.run(view, rng=np.random.default_rng(0))  # type: ignore[arg-type]
+
+
+def content(sentence: list[int]) -> frozenset[tuple[int, int]]:
+    return frozenset((p, t) for p, t in enumerate(sentence) if t > 2)
+
+
+def test_one_sentence_comes_back_in_order_through_b_alone(attack: SpanInversion, make_view: MakeView) -> None:
+    guess = run(attack, make_view([SHORT], roles=B_ONLY))
+    assert guess.token_budget == 7
+    assert guess.sentence == tuple(SHORT[1:-1])
+    assert guess.claimed == content(SHORT)
+    assert guess.directions == 2 * len(SHORT)
+
+
+def test_a_longer_sentence_comes_back_through_a(attack: SpanInversion, make_view: MakeView) -> None:
+    guess = run(attack, make_view([LONG]))
+    assert guess.token_budget == 16
+    assert guess.sentence == tuple(LONG[1:-1])
+    assert guess.claimed == content(LONG)
+
+
+def test_a_sum_within_the_budget_gives_away_both_sentences(attack: SpanInversion, make_view: MakeView) -> None:
+    """A secure sum alone hides whose words they are, not the words."""
+    other = [1, 55, 56, 2]
+    guess = run(attack, make_view([SHORT, other], contributors=("client-1", "client-2")))
+    assert content(SHORT) | content(other) <= guess.ranked
+
+
+def test_over_the_budget_nothing_is_claimed(attack: SpanInversion, make_view: MakeView) -> None:
+    for length in (8, 10, 20):
+        sentence = [1, *range(30, 28 + length), 2]
+        assert run(attack, make_view([sentence], roles=B_ONLY, seed=length)).claimed == frozenset()
+    crowd = [[1, *range(start, start + 10), 2] for start in range(20, 100, 10)]
+    guess = run(attack, make_view(crowd, contributors=("client-1", "client-2")))
+    assert guess.claimed == frozenset()
+
+
+def test_rounding_at_a_known_step_is_survived(attack: SpanInversion, make_view: MakeView) -> None:
+    for seed in range(5):
+        guess = run(attack, make_view([SHORT], roles=B_ONLY, rounding_stddev=0.02, seed=seed))
+        assert guess.sentence == tuple(SHORT[1:-1])
+
+
+def test_the_noise_must_be_told(attack: SpanInversion, make_view: MakeView, dictionary: Dictionary) -> None:
+    """The same bytes with an unknown noise look like a full row space: the whitening is what makes it work."""
+    noisy = make_view([SHORT], roles=B_ONLY, rounding_stddev=0.02)
+    assert run(attack, replace(noisy, rounding_stddev=0.0)).sentence != tuple(SHORT[1:-1])
+
+
+def test_dp_noise_leaves_nothing(attack: SpanInversion, make_view: MakeView) -> None:
+    found = 0
+    for seed in range(10):
+        guess = run(attack, make_view([SHORT], noise_stddev=200.0, private=True, seed=seed))
+        assert guess.claimed == frozenset()
+        found += len(guess.ranked & content(SHORT))
+    assert found <= 1
+
+
+def test_an_update_without_any_gradient_says_nothing(attack: SpanInversion, make_view: MakeView) -> None:
+    view = make_view([SHORT])
+    guess = run(attack, replace(view, observed=np.zeros(view.observed.shape)))
+    assert (guess.ranked, guess.claimed, guess.sentence, guess.directions) == (frozenset(), frozenset(), (), 0)
+
+
+def test_modules_of_later_layers_are_not_enough(attack: SpanInversion, make_view: MakeView) -> None:
+    view = make_view([SHORT], roles=B_ONLY)
+    entries = tuple(replace(e, module=e.module.replace("layer.0", "layer.3")) for e in view.trained.entries)
+    with pytest.raises(NotApplicableError, match=r"peft\.targets"):
+        run(attack, replace(view, trained=replace(view.trained, entries=entries)))
+
+
+def test_the_prior_has_one_entry_a_token(attack: SpanInversion) -> None:
+    with pytest.raises(AttackError):
+        replace(attack, log_prior=np.zeros(3))
+
+
+def test_public_texts_raise_the_prior_of_their_words() -> None:
+    prior = token_log_prior([[5, 5, 6]], vocabulary=10)
+    assert np.exp(prior).sum() == pytest.approx(1.0)
+    assert prior[5] > prior[6] > prior[7] == pytest.approx(np.log(0.05))

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from attacks import AttackError
+from attacks.suite import run_attacks
+from attacks.suite.case import VIEWS
+from fedpeft_secure.events import Event, PhaseStarted, ignore
+from fedpeft_secure.result import AttackRow
+from fedpeft_secure.server.job import TrainedRun, training_run
+from tests.fedpeft_secure.conftest import MakeConfig
+
+
+@pytest.fixture(scope="module")
+def private_rows(private_run: TrainedRun) -> tuple[AttackRow, ...]:
+    return run_attacks(private_run, ignore)
+
+
+def test_each_attack_has_a_row_for_each_view(private_rows: tuple[AttackRow, ...]) -> None:
+    for attack in ("span inversion", "membership"):
+        assert [row.view for row in private_rows if row.attack == attack] == list(VIEWS)
+
+
+def test_only_the_runs_own_view_is_no_replay(private_rows: tuple[AttackRow, ...]) -> None:
+    assert {row.view for row in private_rows if not row.replay} == {"sum-dp"}
+
+
+def test_every_row_carries_interval_and_null_control(private_rows: tuple[AttackRow, ...]) -> None:
+    for row in private_rows:
+        assert row.value is not None
+        assert row.null is not None
+        assert row.low is not None
+        assert row.high is not None
+        assert row.low <= row.value <= row.high
+
+
+def test_the_token_budget_stands_beside_the_tokens_present(private_rows: tuple[AttackRow, ...]) -> None:
+    spans = {row.view: row for row in private_rows if row.attack == "span inversion"}
+    assert {row.token_budget for row in spans.values()} == {1}  # rank 2 through ∂B
+    assert 0 < spans["individual"].tokens_present < spans["sum"].tokens_present < spans["sum-dp"].tokens_present  # type: ignore[operator]
+
+
+def test_the_same_run_gives_the_same_rows(private_run: TrainedRun, private_rows: tuple[AttackRow, ...]) -> None:
+    assert run_attacks(private_run, ignore) == private_rows
+
+
+def test_an_unprotected_run_is_read_from_its_own_messages(open_run: TrainedRun) -> None:
+    heard: list[Event] = []
+    rows = run_attacks(open_run, heard.append)
+    assert {row.view for row in rows if not row.replay} == {"individual"}
+    assert [event.name for event in heard if isinstance(event, PhaseStarted)] == ["attack: span", "attack: membership"]
+    for row in rows:
+        assert ("ε = 8 would take" in row.note) == row.view.endswith("-dp")
+    replayed = next(row for row in rows if row.attack == "span inversion" and row.replay)
+    assert all(text.truth for text in replayed.texts)
+    assert len(replayed.texts) == 3
+
+
+def test_texts_stay_hidden_where_the_configuration_says_so(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    config = tiny_config({"attacks.show_text": "never", "attacks.run": ["span"]})
+    with training_run(config, tmp_path / "run", resume=False, listen=ignore) as trained:
+        rows = run_attacks(trained, ignore)
+    assert len(rows) == 4
+    assert all(row.texts == () for row in rows)
+
+
+def test_a_model_without_the_dictionary_gets_rows_that_say_so(
+    tiny_config: MakeConfig, tiny_t5: Path, tmp_path: Path
+) -> None:
+    config = tiny_config({"model.name": str(tiny_t5), "attacks.run": ["span"]})
+    with training_run(config, tmp_path / "run", resume=False, listen=ignore) as trained:
+        rows = run_attacks(trained, ignore)
+    assert [row.value for row in rows] == [None] * 4
+    assert all("LayerNorm" in row.note or "special tokens" in row.note for row in rows)
+
+
+def test_no_attacks_means_no_rows_and_no_record_means_an_error(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    with training_run(tiny_config({"attacks.run": []}), tmp_path / "a", resume=False, listen=ignore) as trained:
+        assert run_attacks(trained, ignore) == ()
+    with training_run(tiny_config(), tmp_path / "b", resume=False, listen=ignore) as trained:
+        for file in trained.directory.transcript.iterdir():
+            file.unlink()
+        with pytest.raises(AttackError, match="no recorded round"):
+            run_attacks(trained, ignore)
