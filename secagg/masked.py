@@ -15,7 +15,7 @@ from secagg.graph import plan_for_counts, plan_graph
 from secagg.identity import KeyDirectory
 from secagg.manifest import Manifest
 from secagg.masked_messages import CONFIRM, PHASES
-from secagg.plan import SumPlan, resolve_codec
+from secagg.plan import SumPlan, plan_sum
 from secagg.rules import check_plan
 from secagg.server import MaskedServer
 from secagg.session import Member
@@ -73,39 +73,34 @@ class MaskedSum:
             directory-wide number of corrupt clients where the cohort is not the whole directory.
         Raises: PlanError, CodecError.
         """
-        names = tuple(sorted(clients))
         if self.malicious_server and directory is None:
             raise PlanError("a server that may lie needs a key directory; generate identities, or set server = curious")
         graph = plan_graph(
-            len(names),
+            len(clients),
             adversarial_fraction=self.adversarial_fraction,
             dropout_fraction=self.dropout_fraction,
             malicious_server=self.malicious_server,
         )
         if colluders is not None:
             graph = plan_for_counts(
-                len(names), colluders=colluders, dropouts=graph.dropouts, malicious_server=self.malicious_server
+                len(clients), colluders=colluders, dropouts=graph.dropouts, malicious_server=self.malicious_server
             )
-        public = (
-            None
-            if summed_weights
-            else tuple(w for _, w in sorted(zip(clients, weights or [1] * len(names), strict=True)))
-        )
-        return SumPlan(
+        return plan_sum(
             protocol=self.label,
+            codec=self.codec,
+            min_cohort=self.min_cohort,
+            clients=clients,
+            dim=dim,
             run=run,
             round=round,
             attempt=attempt,
-            clients=names,
-            dim=dim,
-            codec=resolve_codec(self.codec, public),
-            weights=public,
-            min_cohort=self.min_cohort,
-            manifest=manifest or Manifest(),
-            graph=graph,
-            directory=b"" if directory is None else directory.fingerprint,
+            weights=weights,
+            summed_weights=summed_weights,
+            manifest=manifest,
+            directory=directory,
             noised=noised,
             max_norm=max_norm,
+            graph=graph,
         )
 
     def client(

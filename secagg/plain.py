@@ -14,7 +14,7 @@ from secagg.identity import KeyDirectory
 from secagg.manifest import Manifest
 from secagg.memory import ClientMemory
 from secagg.messages import SERVER, Envelope, Transcript
-from secagg.plan import SumPlan, resolve_codec
+from secagg.plan import SumPlan, plan_sum
 from secagg.session import Aggregate, Member, decode_sum
 
 UPLOAD = "upload"
@@ -50,24 +50,19 @@ class PlainSum:
         max_norm: float | None = None,
     ) -> SumPlan:
         """Plans one round; see `MaskedSum.plan`."""
-        names = tuple(sorted(clients))
-        public = (
-            None
-            if summed_weights
-            else tuple(w for _, w in sorted(zip(clients, weights or [1] * len(names), strict=True)))
-        )
-        return SumPlan(
+        return plan_sum(
             protocol=self.label,
+            codec=self.codec,
+            min_cohort=self.min_cohort,
+            clients=clients,
+            dim=dim,
             run=run,
             round=round,
             attempt=attempt,
-            clients=names,
-            dim=dim,
-            codec=resolve_codec(self.codec, public),
-            weights=public,
-            min_cohort=self.min_cohort,
-            manifest=manifest or Manifest(),
-            directory=b"" if directory is None else directory.fingerprint,
+            weights=weights,
+            summed_weights=summed_weights,
+            manifest=manifest,
+            directory=directory,
             noised=noised,
             max_norm=max_norm,
         )

@@ -1,6 +1,7 @@
 """Everything public before a round of a secure sum."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from secagg.codec import Encoded, FixedPoint, Layout
 from secagg.crypto import digest
 from secagg.errors import PlanError
 from secagg.graph import GraphPlan
+from secagg.identity import KeyDirectory
 from secagg.manifest import Manifest
 from secagg.messages import SERVER
 from secagg.wire import Writer
@@ -143,8 +145,47 @@ def _check_coverage(manifest: Manifest, clients: tuple[str, ...], dim: int) -> N
             raise PlanError(f"manifest: {client!r} fills coordinates beyond dim = {dim}")
 
 
-def resolve_codec(codec: FixedPoint, weights: tuple[int, ...] | None) -> FixedPoint:
-    """Fills in `max_weight`: the largest public weight, or 1."""
-    if codec.max_weight is not None:
-        return codec
-    return replace(codec, max_weight=max(weights or (1,)))
+def plan_sum(
+    *,
+    protocol: str,
+    codec: FixedPoint,
+    min_cohort: int,
+    clients: Sequence[str],
+    dim: int,
+    run: str,
+    round: int,
+    attempt: int,
+    weights: Sequence[int] | None,
+    summed_weights: bool,
+    manifest: Manifest | None,
+    directory: KeyDirectory | None,
+    noised: bool,
+    max_norm: float | None,
+    graph: GraphPlan | None = None,
+) -> SumPlan:
+    """Builds the plan of any protocol: sorts the cohort with its weights, and fills in the codec's `max_weight`.
+
+    Raises: PlanError.
+    """
+    if len(clients) != len(weights or clients):
+        raise PlanError(f"{len(weights or ())} weights for {len(clients)} clients; give one each, in their order")
+    pairs = sorted(zip(clients, weights or [1] * len(clients), strict=True))
+    public = None if summed_weights else tuple(weight for _, weight in pairs)
+    if codec.max_weight is None:
+        codec = replace(codec, max_weight=max((1, *(public or ()))))
+    return SumPlan(
+        protocol=protocol,
+        run=run,
+        round=round,
+        attempt=attempt,
+        clients=tuple(name for name, _ in pairs),
+        dim=dim,
+        codec=codec,
+        weights=public,
+        min_cohort=min_cohort,
+        manifest=manifest or Manifest(),
+        graph=graph,
+        directory=b"" if directory is None else directory.fingerprint,
+        noised=noised,
+        max_norm=max_norm,
+    )

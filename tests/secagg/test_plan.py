@@ -108,3 +108,12 @@ def test_guaranteed_honest_survivors():
     assert PLAN.guaranteed_honest == 3  # itself and three neighbours, one of them corrupt
     assert replace(PLAN, min_cohort=5).guaranteed_honest == 4
     assert replace(PLAN, graph=None).guaranteed_honest == 2
+
+
+def test_weights_follow_their_clients_into_the_sorted_cohort():
+    plan = secagg.PlainSum().plan(clients=("c", "a", "b"), dim=1, weights=(3, 1, 2))
+    assert plan.clients == ("a", "b", "c")
+    assert plan.weights == (1, 2, 3)
+    assert plan.codec.max_weight == 3
+    with pytest.raises(secagg.PlanError, match="2 weights for 3 clients"):
+        secagg.PlainSum().plan(clients=("c", "a", "b"), dim=1, weights=(3, 1))
