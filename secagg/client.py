@@ -125,8 +125,9 @@ def _share(state: Advertised, memory: ClientMemory, payload: bytes) -> Step:
         roster, plan=plan, graph=graph, own_position=public.position, own_body=state.own_body, neighbours=neighbours
     )
     if public.directory is not None and graph.malicious_server:
+        signers = rules.who_must_have_signed(roster, plan=plan, graph=graph, neighbours=neighbours)
         rules.check_signatures(
-            roster, plan=plan, directory=public.directory, neighbours=neighbours, context=public.plan_digest
+            roster, plan=plan, directory=public.directory, signers=signers, context=public.plan_digest
         )
     seeds, keys = (
         split(secret, points=graph.degree, threshold=graph.threshold, entropy=public.entropy)

@@ -84,14 +84,25 @@ def check_roster(
     check_enough(tuple(roster.adverts), plan=plan, graph=graph, neighbours=neighbours, doing="advertised")
 
 
+def who_must_have_signed(
+    roster: Roster, *, plan: SumPlan, graph: GraphPlan, neighbours: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The neighbours; everybody, where a count relies on more clients than a threshold of neighbours.
+
+    A forged client has no honest neighbour that stays, so nobody misses it in the sum: it must not count towards
+    min_cohort, nor towards the clients that fill a coordinate.
+    """
+    if plan.manifest.entries or plan.min_cohort > graph.threshold + 1:
+        return tuple(roster.adverts)
+    return tuple(position for position in neighbours if position in roster.adverts)
+
+
 def check_signatures(
-    roster: Roster, *, plan: SumPlan, directory: KeyDirectory, neighbours: tuple[int, ...], context: bytes
+    roster: Roster, *, plan: SumPlan, directory: KeyDirectory, signers: tuple[int, ...], context: bytes
 ) -> None:
-    """Each neighbour's advertisement is signed by the identity that the directory pins."""
-    for position in neighbours:
-        advert = roster.adverts.get(position)
-        if advert is None:
-            continue
+    """Each of `signers` advertised under the identity that the directory pins."""
+    for position in signers:
+        advert = roster.adverts[position]
         name = plan.clients[position]
         message = signed_message("advertise", context=context, name=name, body=advert.body)
         if not verified(directory.members[name], advert.signature, message):

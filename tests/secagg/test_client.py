@@ -97,6 +97,27 @@ def test_a_key_of_low_order_under_a_curious_plan():
     assert refused
 
 
+@pytest.mark.parametrize(("everybody", "plan"), [(False, {}), (True, {"manifest": "ranks"}), (True, {"min_cohort": 5})])
+def test_a_forged_client_far_away_cannot_fill_up_a_cohort_or_a_coordinate(everybody, plan):
+    """Its honest neighbours refuse it, and would not be missed; who counts on it must notice."""
+    if "manifest" in plan:
+        entry = secagg.Entry(parts=(), covered=((0, 12),))
+        plan = {"manifest": secagg.Manifest(entries=dict.fromkeys(NAMES, entry))}
+    if "min_cohort" in plan:
+        plan = {"protocol": secagg.MaskedSum(min_cohort=plan["min_cohort"])}
+    round_ = make_round(**plan)
+    requests = round_.requests("share")
+    refused = []
+    for name in NAMES[1:]:
+        payload = tampered(round_, requests, 0, signature=bytes(64))
+        try:
+            step(round_, requests, payload, name=name)
+        except secagg.RefusedError as error:
+            refused.append(str(error))
+    assert all("not signed by its identity" in reason for reason in refused)
+    assert len(refused) == (7 if everybody else round_.plan.graph.degree)
+
+
 def test_too_few_advertised():
     round_ = make_round()
     requests = round_.requests("share")
