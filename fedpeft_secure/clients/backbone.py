@@ -4,7 +4,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 
 import dp.persample
@@ -23,7 +22,7 @@ class Backbone:
     Holding one of these, memory does not grow with the number of simulated clients.
     """
 
-    model: PeftModel
+    model: methods.AdaptedModel
     per_example: dp.persample.PerExampleModule
     spec: AdapterSpec
     device: torch.device
@@ -68,7 +67,7 @@ def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, Adapter
         public_name=models.find_model(config.model.name).public_name,
         seed=Seed(config.seed).entropy("adapter", "start"),
     )
-    model.to(device).train()
+    model.to(device).eval()
     backbone = Backbone(
         model=model,
         per_example=dp.persample.wrap(model),

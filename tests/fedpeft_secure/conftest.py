@@ -63,7 +63,15 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A T5 encoder of two layers of width 32 with a unigram tokenizer."""
     tokenizer = _unigrams()
-    config = T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=16,
+        d_ff=48,
+        num_layers=2,
+        num_heads=2,
+        decoder_start_token_id=0,
+    )
     return _save(tmp_path_factory.mktemp("models") / "tiny-t5", lambda: T5EncoderModel(config), tokenizer)
 
 
