@@ -56,7 +56,6 @@ def run(
         RunFailedError: If a round ends without an aggregate; `resume` continues.
     """
     from attacks.suite import run_attacks
-
     from evaluations.metrics import classification
     from evaluations.report import write_report
     from fedpeft_secure.config_file import load_config

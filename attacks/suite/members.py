@@ -110,9 +110,8 @@ def _guess(case: Case, seen: View, panel: Panel) -> MembershipGuess:
 def server_step(case: Case, before: AdapterState, observed: np.ndarray) -> AdapterState:
     """The model that the server makes of an observed mean, with an optimiser that remembers nothing else."""
     federation = case.federation
-    after, _ = federation.strategy.apply(
-        before, observed, federation.backbone.spec, server_optimizer(federation.config.training)
-    )
+    optimizer = server_optimizer(federation.config.training, federation.trained)
+    after, _ = federation.strategy.apply(before, observed, federation.backbone.spec, optimizer)
     return after
 
 

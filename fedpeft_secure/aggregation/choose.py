@@ -51,6 +51,12 @@ def _custom(name: str) -> Strategy:
     module, _, attribute = name.partition(":")
     try:
         strategy: Strategy = getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"aggregation.strategy: cannot import {name!r} ({error})") from error
+        missing = {"name", "reads", "trainable", "encode", "apply"} - set(dir(strategy))
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"aggregation.strategy: cannot use {name!r} ({error}); name a class as package.module:Name that is made "
+            "without arguments"
+        ) from error
+    if missing:
+        raise ConfigError(f"aggregation.strategy: cannot use {name!r}: it has no {', '.join(sorted(missing))}")
     return strategy

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from fedpeft_secure.adapters import AdapterSpec, Role
 from fedpeft_secure.config import TrainingConfig
 
 Turn = Callable[[np.ndarray, int], np.ndarray]
@@ -64,9 +65,10 @@ class FedAvg:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FedAdamW:
-    """AdamW (Loshchilov & Hutter 2019) on the negative mean change."""
+    """AdamW (Loshchilov & Hutter 2019) on the negative mean change; `factors` (dim,) scale the rate of each value."""
 
     learning_rate: float
+    factors: np.ndarray | None = None
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
@@ -84,7 +86,9 @@ class FedAdamW:
         square = self.beta2 * (zeros if self.square is None else self.square) + (1 - self.beta2) * gradient**2
         steps = self.steps + 1
         direction = (mean / (1 - self.beta1**steps)) / (np.sqrt(square / (1 - self.beta2**steps)) + self.epsilon)
-        rate = decayed_rate(self.learning_rate, self.steps, self.decay_steps)
+        rate = decayed_rate(self.learning_rate, self.steps, self.decay_steps) * (
+            1.0 if self.factors is None else self.factors
+        )
         decayed = values * (1 - rate * self.weight_decay)
         return decayed - rate * direction, replace(self, steps=steps, mean=mean, square=square)
 
@@ -117,8 +121,20 @@ def decayed_rate(learning_rate: float, steps: int, decay_steps: int | None) -> f
     return learning_rate * max(0.0, 1 - steps / decay_steps)
 
 
-def server_optimizer(training: TrainingConfig) -> ServerOptimizer:
-    """The optimiser that `[training]` names, before its first step."""
-    kind = {"adamw": FedAdamW, "sgd": FedAvg}[training.server_optimizer]
+def server_optimizer(training: TrainingConfig, trained: AdapterSpec) -> ServerOptimizer:
+    """The optimiser that `[training]` names, before its first step.
+
+    Args:
+        training: the `[training]` table.
+        trained: the tensors that it will step along; AdamW moves the head's `server_head_factor` times as fast.
+    """
     decay_steps = training.rounds if training.server_schedule == "linear" else None
-    return kind(learning_rate=training.server_learning_rate, decay_steps=decay_steps)
+    if training.server_optimizer == "sgd":
+        return FedAvg(learning_rate=training.server_learning_rate, decay_steps=decay_steps)
+    factors = np.concatenate(
+        [
+            np.full(entry.size, training.server_head_factor if entry.role is Role.HEAD else 1.0)
+            for entry in trained.entries
+        ]
+    )
+    return FedAdamW(learning_rate=training.server_learning_rate, factors=factors, decay_steps=decay_steps)

@@ -75,7 +75,12 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
     directory, config = _open(config, root, resume=resume)
     with exclusive(directory), dp.Ledger.open(_ledger_path(config, directory)) as ledger:
         federation = build_federation(config, run=run_name(directory), ledger=ledger, listen=listen)
-        first = Progress(rounds_done=0, state=federation.start, optimizer=server_optimizer(config.training), records=())
+        first = Progress(
+            rounds_done=0,
+            state=federation.start,
+            optimizer=server_optimizer(config.training, federation.trained),
+            records=(),
+        )
         progress = load_checkpoint(directory, federation.backbone.spec, first.optimizer) or first
         listen(_headline(federation, progress))
         ready = time.perf_counter()

@@ -1,0 +1,108 @@
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import pytest
+
+from fedpeft_secure import Config
+from fedpeft_secure.aggregation import Reads, choose_strategy
+from fedpeft_secure.aggregation.choose import STRATEGIES
+from fedpeft_secure.aggregation.fedit import FedIT
+from fedpeft_secure.aggregation.fedsvd import FedSVD
+from fedpeft_secure.errors import ConfigError
+
+MakeConfig = Callable[..., Config]
+
+
+@dataclass(frozen=True)
+class Individual(FedIT):
+    """A strategy that wants to see everybody's update."""
+
+    name: str = "individual"
+    reads: Reads = Reads.INDIVIDUAL
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module `my_strategies` with a strategy of somebody else's."""
+    module = ModuleType("my_strategies")
+    module.Mine = FedIT  # type: ignore[attr-defined]
+    module.Individual = Individual  # type: ignore[attr-defined]
+    module.number = 3  # type: ignore[attr-defined]
+    module.NoStrategy = dict  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "my_strategies", module)
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_a_strategy_is_found_by_its_name(name: str, tiny_config: MakeConfig) -> None:
+    strategy, reason = choose_strategy(tiny_config({"aggregation.strategy": name}))
+    assert strategy.name == name
+    assert reason == "named in the configuration"
+
+
+def test_under_privacy_auto_takes_the_strategy_with_noise_in_one_factor(tiny_config: MakeConfig) -> None:
+    strategy, reason = choose_strategy(tiny_config())
+    assert isinstance(strategy, FedSVD)
+    assert reason.startswith("under DP: noise enters B only")
+
+
+def test_without_privacy_auto_trains_both_factors(tiny_config: MakeConfig) -> None:
+    strategy, reason = choose_strategy(tiny_config({"privacy.epsilon": "inf"}))
+    assert isinstance(strategy, FedIT)
+    assert reason.startswith("without DP: both factors learn")
+
+
+def test_one_private_client_is_enough(tiny_config: MakeConfig) -> None:
+    overrides = {"privacy.epsilon": "inf", "privacy.per_client": {"client-2": 1.0}}
+    assert choose_strategy(tiny_config(overrides))[0].name == "fedsvd"
+
+
+def test_an_unknown_name_lists_what_there_is(tiny_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError) as caught:
+        choose_strategy(tiny_config({"aggregation.strategy": "fedavg"}))
+    assert str(caught.value) == (
+        "aggregation.strategy: no strategy 'fedavg'; there are auto, fedit, ffa, fedsvd, "
+        'or "package.module:Name" for your own'
+    )
+
+
+@pytest.mark.usefixtures("plugin")
+def test_ones_own_strategy_by_import_path(tiny_config: MakeConfig) -> None:
+    strategy, reason = choose_strategy(tiny_config({"aggregation.strategy": "my_strategies:Mine"}))
+    assert isinstance(strategy, FedIT)
+    assert reason == "named in the configuration"
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "no_such_package.module:Name",
+        "my_strategies:Missing",
+        "my_strategies:number",
+        "my_strategies:NoStrategy",
+        "my_strategies:",
+        ":Name",
+    ],
+)
+def test_a_path_that_leads_to_no_strategy(path: str, tiny_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="aggregation.strategy: cannot "):
+        choose_strategy(tiny_config({"aggregation.strategy": path}))
+
+
+@pytest.mark.usefixtures("plugin")
+def test_individual_updates_are_refused_under_a_secure_sum(tiny_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="needs individual updates, which the secure sum hides; choose another"):
+        choose_strategy(tiny_config({"aggregation.strategy": "my_strategies:Individual"}))
+
+
+@pytest.mark.usefixtures("plugin")
+def test_individual_updates_may_be_read_from_a_plain_sum(tiny_config: MakeConfig) -> None:
+    config = tiny_config({"aggregation.strategy": "my_strategies:Individual", "secure_sum.protocol": "plain"})
+    assert choose_strategy(config)[0].reads is Reads.INDIVIDUAL
+
+
+def test_no_built_in_strategy_needs_individual_updates() -> None:
+    assert all(kind().reads is Reads.SUM for kind in STRATEGIES.values())
+    assert all(kind().name == name for name, kind in STRATEGIES.items())
