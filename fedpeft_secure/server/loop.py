@@ -85,7 +85,7 @@ def _close_round(
     state, optimizer = progress.state, progress.optimizer
     if outcome.aggregate is not None:
         state, optimizer = federation.strategy.apply(state, outcome.aggregate.mean, federation.backbone.spec, optimizer)
-        _refuse_divergence(state)
+        _refuse_useless_step(progress.state, state)
     applied = time.perf_counter()
     quality = _validate(federation, plan, state, listen)
     seconds = outcome.seconds | {"server": applied - started, "validation": time.perf_counter() - applied}
@@ -147,11 +147,14 @@ def spent(federation: Federation) -> dict[str, float]:
     }
 
 
-def _refuse_divergence(state: AdapterState) -> None:
-    if not all(np.isfinite(value).all() for value in state.values.values()):
+def _refuse_useless_step(before: AdapterState, after: AdapterState) -> None:
+    """A step that changed nothing was charged for nothing; one to infinity loses the run."""
+    if not all(np.isfinite(value).all() for value in after.values.values()):
         raise RunFailedError(
             "the adapter diverged to infinite values; lower training.server_learning_rate or training.learning_rate"
         )
+    if before.digest() == after.digest():
+        raise RunFailedError("the round changed nothing; raise training.server_learning_rate or training.learning_rate")
 
 
 def _stop_if_hopeless(progress: Progress, plan: RoundPlan, outcome: RoundOutcome, *, last_round: int) -> None:

@@ -265,7 +265,7 @@ def test_the_recorded_round_means_nothing_under_other_keys(finished):
     sums = sum_plan(plan, dim=saved.result.communication.parameters_sent, directory=directory)
     # Other keys than the run's: the server's own view cannot be rebuilt with them, and says so.
     with pytest.raises(secagg.ProtocolError):
-        secagg.replay_aggregate(secure_sum(plan), sums, transcript, directory)
+        secagg.replay_aggregate(secure_sum(plan), sums, transcript, directory=directory)
 
 
 def _quick(overrides: dict) -> dict:
