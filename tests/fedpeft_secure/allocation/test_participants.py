@@ -1,0 +1,33 @@
+from collections import Counter
+from collections.abc import Callable
+
+from fedpeft_secure import Config
+from fedpeft_secure.allocation import choose_cohort
+
+MakeConfig = Callable[..., Config]
+
+
+def test_everybody_takes_part_sorted_as_the_secure_sum_wants_it(tiny_config: MakeConfig) -> None:
+    cohort = choose_cohort(tiny_config({"clients.count": 12, "clients.per_round": 12}), 1)
+    assert list(cohort) == sorted(cohort)
+    assert set(cohort) == {f"client-{index}" for index in range(1, 13)}
+
+
+def test_a_part_is_chosen_anew_in_every_round_and_repeatably(tiny_config: MakeConfig) -> None:
+    config = tiny_config({"clients.count": 12, "clients.per_round": 6})
+    cohorts = [choose_cohort(config, number) for number in range(1, 30)]
+    assert cohorts == [choose_cohort(config, number) for number in range(1, 30)]
+    assert all(len(set(cohort)) == 6 and list(cohort) == sorted(cohort) for cohort in cohorts)
+    assert len(set(cohorts)) > 20
+
+
+def test_another_seed_chooses_others(tiny_config: MakeConfig) -> None:
+    overrides = {"clients.count": 12, "clients.per_round": 6}
+    one, two = (tiny_config({**overrides, "seed": seed}) for seed in (1, 2))
+    assert [choose_cohort(one, number) for number in range(5)] != [choose_cohort(two, number) for number in range(5)]
+
+
+def test_everybody_is_chosen_about_equally_often(tiny_config: MakeConfig) -> None:
+    config = tiny_config({"clients.count": 12, "clients.per_round": 6})
+    counts = Counter(name for number in range(400) for name in choose_cohort(config, number))
+    assert all(150 < counts[name] < 250 for name in config.client_names)
