@@ -96,7 +96,7 @@ class SpanInversion:
         """
         del rng  # nothing is drawn
         layer = read_first_layer(view, relative_precision=self.relative_precision)
-        dictionary = self.dictionary.first(REACH * layer.token_budget)
+        dictionary = self.dictionary.first(max(REACH * layer.token_budget, FRAME + 1))
         evidence = weigh(dictionary, layer.factors)
         sentence = self._sentence(evidence)
         return TextGuess(

@@ -22,7 +22,7 @@ from attacks.suite.case import VIEWS, Case, not_measured
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import AttackRow, RecoveredText, ViewName
 
-ATTACK, METRIC = "span inversion", "token recall"
+ATTACK, METRIC = "span", "token recall"
 
 REPLAYS = 3
 """Replayed rounds a view, each with other sentences."""
@@ -88,7 +88,7 @@ def _replayed_row(case: Case, attack: SpanInversion, view: ViewName, budget: int
         client = case.plan.cohort[index % len(case.plan.cohort)]
         texts = {name: choose_sentence(case, name, longest=longest, rank=index) for name in case.plan.cohort}
         seen = case.replay(view, texts, client=client, name=f"span {index}")
-        truth = _truth(case, [texts[name] for name in seen.contributors], name=f"{view} {index}")
+        truth = text_truth(case, [texts[name] for name in seen.contributors], name=f"{view} {index}")
         recoveries.append(compare(_guess(attack, seen, case), truth))
         present.append(truth.tokens_present)
     note = f"{REPLAYS} rounds with one sentence a client"
@@ -102,7 +102,7 @@ def _own_row(case: Case, attack: SpanInversion) -> AttackRow:
     guess = _guess(attack, seen, case)
     names = case.federation.config.client_names
     batches = [case.federation.data.clients[names.index(name)].take(case.batch(name)) for name in seen.contributors]
-    truth = _truth(case, [batch for batch in batches if len(batch)], name="own")
+    truth = text_truth(case, [batch for batch in batches if len(batch)], name="own")
     return _row(
         case,
         case.own_view,
@@ -119,7 +119,8 @@ def _guess(attack: SpanInversion, seen: View, case: Case) -> TextGuess:
     return attack.run(seen, rng=case.rng("span"))
 
 
-def _truth(case: Case, batches: Sequence[LabelledTexts], *, name: str) -> TextTruth:
+def text_truth(case: Case, batches: Sequence[LabelledTexts], *, name: str) -> TextTruth:
+    """What was in the batches, and public texts that were not; `name` names the draw of the latter."""
     sentences = tuple(tuple(ids) for batch in batches for ids in case.federation.tokenise(batch).token_ids)
     public = [tuple(ids) for ids in case.federation.validation.token_ids]
     rng = case.rng("span", "unrelated", name)

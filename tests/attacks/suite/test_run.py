@@ -17,7 +17,7 @@ def private_rows(private_run: TrainedRun) -> tuple[AttackRow, ...]:
 
 
 def test_each_attack_has_a_row_for_each_view(private_rows: tuple[AttackRow, ...]) -> None:
-    for attack in ("span inversion", "membership"):
+    for attack in ("span", "membership"):
         assert [row.view for row in private_rows if row.attack == attack] == list(VIEWS)
 
 
@@ -35,7 +35,7 @@ def test_every_row_carries_interval_and_null_control(private_rows: tuple[AttackR
 
 
 def test_the_token_budget_stands_beside_the_tokens_present(private_rows: tuple[AttackRow, ...]) -> None:
-    spans = {row.view: row for row in private_rows if row.attack == "span inversion"}
+    spans = {row.view: row for row in private_rows if row.attack == "span"}
     assert {row.token_budget for row in spans.values()} == {1}  # rank 2 through ∂B
     assert 0 < spans["individual"].tokens_present < spans["sum"].tokens_present < spans["sum-dp"].tokens_present  # type: ignore[operator]
 
@@ -51,7 +51,7 @@ def test_an_unprotected_run_is_read_from_its_own_messages(open_run: TrainedRun) 
     assert [event.name for event in heard if isinstance(event, PhaseStarted)] == ["attack: span", "attack: membership"]
     for row in rows:
         assert ("ε = 8 would take" in row.note) == row.view.endswith("-dp")
-    replayed = next(row for row in rows if row.attack == "span inversion" and row.replay)
+    replayed = next(row for row in rows if row.attack == "span" and row.replay)
     assert all(text.truth for text in replayed.texts)
     assert len(replayed.texts) == 3
 
