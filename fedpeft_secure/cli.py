@@ -26,6 +26,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+bench = typer.Typer(help="Measures parts of the framework on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
 ConfigPath = Annotated[Path | None, typer.Argument(metavar="CONFIG", help="TOML file; every key has a default.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
@@ -79,7 +82,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, debug: bool = False, **options: Any) -> None:
-        import dp
+        import dp.errors
         import secagg
 
         try:
@@ -88,7 +91,8 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 raise
             typer.echo(f"fedpeft: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(2 if isinstance(error, InputError) else 1) from None
+            bad_input = isinstance(error, InputError | secagg.PlanError | dp.errors.InvalidParameter)
+            raise typer.Exit(2 if bad_input else 1) from None
         except KeyboardInterrupt:
             typer.echo("fedpeft: interrupted; `fedpeft run --resume DIR` goes on where it stopped", err=True)
             raise typer.Exit(130) from None
@@ -173,6 +177,49 @@ def doctor_command(as_json: Json = False, debug: Debug = False) -> None:
     else:
         for finding in findings:
             typer.echo(f"{'ok ' if finding.good else '-- '} {finding.name:<20} {finding.value}")
+
+
+@app.command("keys", epilog="Example: fedpeft keys --out hospital-3.key")
+@one_line_errors
+def keys_command(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new file for the private key (mode 0600).")],
+    debug: Debug = False,
+) -> None:
+    """Makes this party's own identity key, and prints the public half for everybody else's directory."""
+    del debug
+    from secagg import Identity
+
+    identity = Identity.generate()
+    try:
+        identity.save(out)
+    except OSError as error:
+        raise InputError(f"--out {out}: {error.strerror}; give a file in a directory that can be written") from None
+    typer.echo(identity.public.hex())
+
+
+@bench.command("secure-sum", epilog="Example: fedpeft bench secure-sum --clients 100 --dim 100000 --dropout 0.1")
+@one_line_errors
+def bench_secure_sum_command(  # noqa: PLR0917 - typer calls by name
+    clients: Annotated[int, typer.Option("--clients", min=2, help="Cohort.")] = 100,
+    dim: Annotated[int, typer.Option("--dim", min=1, help="Values of a vector.")] = 100_000,
+    dropout: Annotated[float, typer.Option("--dropout", help="Share that vanishes before it uploads.")] = 0.1,
+    server: Annotated[str, typer.Option("--server", help="curious or malicious.")] = "malicious",
+    bits: Annotated[int, typer.Option("--bits", min=2, max=32, help="Bits of a value.")] = 16,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Times one round of the masked sum, all parties in this process."""
+    del debug
+    from dataclasses import asdict
+
+    from secagg.bench import measure
+
+    cost = asdict(measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits))
+    if as_json:
+        sys.stdout.write(json.dumps(cost) + "\n")
+    else:
+        for name, value in cost.items():
+            typer.echo(f"{name:<22} {value}")
 
 
 @app.callback(invoke_without_command=True)

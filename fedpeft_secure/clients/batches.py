@@ -1,7 +1,7 @@
 """Tokenised examples and physical batches: sorted by length, padded only as far as their longest text."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ class Examples:
     token_ids holds one list of ids a text, special tokens included; labels has shape (n,).
     """
 
-    token_ids: tuple[list[int], ...]
-    labels: np.ndarray
+    token_ids: tuple[list[int], ...] = field(repr=False)
+    labels: np.ndarray = field(repr=False)
     padding_id: int
 
     def __len__(self) -> int:
@@ -30,9 +30,9 @@ class Examples:
 class Batch:
     """One physical batch: input_ids and attention_mask of shape (batch, length), labels of shape (batch,)."""
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
+    input_ids: Tensor = field(repr=False)
+    attention_mask: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
 
     def __len__(self) -> int:
         return self.labels.shape[0]

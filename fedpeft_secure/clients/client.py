@@ -96,7 +96,8 @@ class Client:
             received={MODEL_PART: plan.digest()},
             memory=self.memory,
             min_cohort=self.policy.min_cohort,
-            adversarial_fraction=plan.adversarial_fraction,
+            adversarial_fraction=self.policy.adversarial_fraction,
+            malicious_server=not self.policy.trusts_server,
         )
         return secure_sum(plan).client(sums, member=member, contribution=secagg.Encoded.from_bytes(stored))
 

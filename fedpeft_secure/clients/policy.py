@@ -14,12 +14,14 @@ class ClientPolicy:
 
     Args:
         min_cohort: fewest clients that a sum may hide it among.
+        adversarial_fraction: share of all clients that the sum must bear being corrupt.
         max_epsilon: the largest budget that it accepts.
         protocols: the secure sums that it accepts.
         trusts_server: whether it accepts protocols that a lying server breaks.
     """
 
     min_cohort: int
+    adversarial_fraction: float
     max_epsilon: float
     protocols: frozenset[str]
     trusts_server: bool
@@ -34,6 +36,10 @@ class ClientPolicy:
             (client not in plan.cohort, "the plan's cohort does not include this client"),
             (plan.protocol not in self.protocols, f"protocol {plan.protocol!r} is not allowed"),
             (plan.min_cohort < self.min_cohort, f"min_cohort {plan.min_cohort} is below {self.min_cohort}"),
+            (
+                plan.adversarial_fraction < self.adversarial_fraction,
+                f"adversarial_fraction {plan.adversarial_fraction:g} is below {self.adversarial_fraction:g}",
+            ),
             (not (plan.malicious_server or self.trusts_server), "the plan trusts the server, this client does not"),
             (budget.epsilon > self.max_epsilon, f"ε = {budget.epsilon:g} is above {self.max_epsilon:g}"),
             (plan.private != budget.private, "the plan and this client's budget disagree on privacy"),
@@ -47,6 +53,7 @@ def simulated_policy(config: Config, client: str) -> ClientPolicy:
     """The policy of a simulated client: exactly what the run's own configuration promises."""
     return ClientPolicy(
         min_cohort=config.secure_sum.min_cohort,
+        adversarial_fraction=config.secure_sum.adversarial_fraction,
         max_epsilon=config.epsilon_of(client),
         protocols=frozenset({config.secure_sum.protocol}),
         trusts_server=config.secure_sum.server == "curious",

@@ -68,8 +68,9 @@ def run_round(
         name = envelope.recipient
         try:
             sessions[name] = clients[name].open_session(envelope.payload)
-        except (PolicyError, dp.BudgetExceeded, secagg.RefusedError) as error:
+        except (PolicyError, dp.BudgetExceeded, secagg.ProtocolError) as error:
             refusals.append(f"{name}: {error}")
+            continue
         listen(ClientTrained(round=plan.round, client=name, position=position, cohort=len(plan.cohort)))
     trained = time.perf_counter()
     listen(PhaseStarted(name="secure sum", round=plan.round))

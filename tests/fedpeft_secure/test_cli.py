@@ -1,0 +1,134 @@
+"""The command line: exit statuses, one-line errors, and what goes to which stream."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import fedpeft_secure
+from fedpeft_secure import cli
+from fedpeft_secure.config_file import dump_config
+
+COMMANDS = ("run", "budget", "report", "doctor", "keys", "bench")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def config_path(tiny_config, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.toml"
+    path.write_text(dump_config(tiny_config({"attacks.run": []})))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(config_path, tmp_path_factory) -> tuple[Path, Result]:
+    out = tmp_path_factory.mktemp("run") / "finished"
+    return out, call("run", config_path, "--out", out, "--json")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    shown = call(command, "--help")
+    assert shown.exit_code == 0
+    assert command == "bench" or "Example: fedpeft" in shown.output
+
+
+def test_version():
+    assert call("--version").stdout.strip() == fedpeft_secure.__version__
+
+
+def test_run_prints_result_json_alone_on_standard_output(finished):
+    out, done = finished
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads((out / "result.json").read_text())
+    assert "accuracy" in done.stderr
+    assert "round 2/2" in done.stderr
+
+
+def test_a_finished_run_is_not_resumed(finished):
+    out, _ = finished
+    refused = call("run", "--resume", out)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "finished" in refused.stderr
+
+
+def test_report_writes_the_page_again(finished):
+    out, _ = finished
+    (out / "report.html").unlink()
+    done = call("report", out)
+    assert done.exit_code == 0
+    assert Path(done.stdout.strip()) == out / "report.html"
+    assert (out / "report.html").stat().st_size > 100_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "--set", "privacy.epsilonn=3"), ("privacy.epsilonn", "did you mean 'privacy.epsilon'")),
+        (("run", "--set", "training.rounds=many"), ("training.rounds", "integer")),
+        (("run", "no-such-file.toml"), ("no-such-file.toml", "existing TOML file")),
+        (("run", "--set", "data.name=missing.csv"), ("data.name", "missing.csv")),
+        (("run", "--set", "model.name=./no-model"), ("model.name", "existing path")),
+        (("run", "--set", "privacy.epsilon=1e-9"), ("privacy.epsilon", "raise it")),
+        (("run", "--set", "clients.per_round=3"), ("clients.per_round", "5 clients")),
+        (("run", "--resume", "no-such-run"), ("no-such-run", "config.toml")),
+        (("run", "--resume", "x", "--set", "seed=1"), ("--resume", "leave")),
+        (("report", "no-such-run"), ("no-such-run", "config.toml")),
+        (("budget", "--set", "privacy.per_client.client-99=1"), ("privacy.per_client", "client-99")),
+    ],
+)
+def test_bad_input_is_one_line_that_names_setting_and_remedy(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused = call(*arguments)
+    assert refused.exit_code == 2, refused.output
+    assert refused.stdout == ""
+    errors = [line for line in refused.stderr.splitlines() if line.startswith("fedpeft:")]
+    assert len(errors) == 1
+    assert [word for word in words if word not in errors[0]] == []
+    assert "Traceback" not in refused.output
+
+
+def test_debug_shows_where_an_error_came_from():
+    with pytest.raises(fedpeft_secure.errors.ConfigError):
+        CliRunner().invoke(cli.app, ["run", "--set", "foo=1", "--debug"], catch_exceptions=False)
+
+
+def test_budget_before_any_training(config_path):
+    done = call("budget", config_path, "--json")
+    rows = json.loads(done.stdout)
+    assert [row["client"] for row in rows] == [f"client-{index}" for index in range(1, 6)]
+    for row in rows:
+        assert 0 < row["epsilon_planned"] <= row["epsilon_budget"] == 8.0
+        assert row["signal_to_noise_of_sum"] == pytest.approx(row["signal_to_noise"] * 5**0.5)
+    assert "σ/C" in call("budget", config_path).stdout
+
+
+def test_doctor_knows_the_versions():
+    found = json.loads(call("doctor", "--json").stdout)
+    assert found["fedpeft-secure"] == fedpeft_secure.__version__
+    assert found["minilm"] == "packaged"
+
+
+def test_keys_are_made_once_and_kept_secret(tmp_path):
+    path = tmp_path / "own.key"
+    done = call("keys", "--out", path)
+    assert done.exit_code == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_bytes().hex() not in done.output
+    private = path.read_bytes()
+    again = call("keys", "--out", path)
+    assert again.exit_code == 2
+    assert path.read_bytes() == private
+
+
+def test_bench_secure_sum_counts_bytes_and_error():
+    done = call("bench", "secure-sum", "--clients", 10, "--dim", 500, "--dropout", 0.1, "--json")
+    cost = json.loads(done.stdout)
+    assert {"seconds", "client_seconds", "server_seconds", "upload_bytes", "download_bytes"} <= set(cost)
+    assert {"degree", "threshold", "max_error"} <= set(cost)
+    assert cost["dropped"] == 1
+    assert 0 < cost["max_error"] < 1e-4
