@@ -1,5 +1,6 @@
 """The main job: from a configuration to a trained run, and from there to its result."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,7 +75,8 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
     started = time.perf_counter()
     directory, config = _open(config, root, resume=resume)
     with exclusive(directory), dp.Ledger.open(_ledger_path(config, directory)) as ledger:
-        federation = build_federation(config, run=run_name(directory), ledger=ledger, listen=listen)
+        with _removed_on_bad_input(directory, new=not resume):
+            federation = build_federation(config, run=run_name(directory), ledger=ledger, listen=listen)
         first = Progress(
             rounds_done=0,
             state=federation.start,
@@ -137,6 +139,17 @@ def _open(config: Config | None, root: Path, *, resume: bool) -> tuple[RunDirect
         raise InputError(f"--resume {root}: this run is finished; see {root / 'report.html'}")
     check(own)
     return directory, own
+
+
+@contextmanager
+def _removed_on_bad_input(directory: RunDirectory, *, new: bool) -> Iterator[None]:
+    """Takes a new run directory away again when data, model or budgets turn out to be unusable: nothing ran in it."""
+    try:
+        yield
+    except InputError:
+        if new:
+            shutil.rmtree(directory.root)
+        raise
 
 
 def _ledger_path(config: Config, directory: RunDirectory) -> Path:

@@ -90,6 +90,7 @@ def test_bad_input_is_one_line_that_names_setting_and_remedy(arguments, words, t
     assert len(errors) == 1
     assert [word for word in words if word not in errors[0]] == []
     assert "Traceback" not in refused.output
+    assert list(tmp_path.rglob("*.*")) == [], "nothing is left half-written"
 
 
 def test_debug_shows_where_an_error_came_from():
