@@ -128,7 +128,7 @@ def run_command(  # noqa: PLR0917 - typer calls by name
         result = run(
             load_config(config, overrides=overrides or ()), out=directory, resume=resume is not None, listen=listen
         )
-    console.print(summary(result, directory), highlight=False)
+    console.print(summary(result, directory), highlight=False, soft_wrap=True)
     if as_json:
         sys.stdout.write(result.to_json() + "\n")
 

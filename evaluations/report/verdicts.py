@@ -16,6 +16,10 @@ VIEW_NAMES: dict[ViewName, str] = {
 """The four views in the order in which defences are added."""
 
 
+CHANCE = {"AUC": 0.5}
+"""Metrics whose value for blind guessing is known."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trajectory:
     """The ε that some clients had spent after each round, as (round, ε), and the budget that they share."""
@@ -41,17 +45,19 @@ class Verdict(Enum):
 
 
 def verdict(row: AttackRow) -> Verdict:
-    """Compares an attack with its null control: it wins when its whole interval lies above.
+    """Compares an attack with its null control: it wins when its whole interval lies above that, and above chance.
 
+    A null control is measured on few examples too, and may fall below chance by accident; that is no success.
     Assumes: a higher value is a better attack.
     """
     if row.value is None:
         return Verdict.NOT_MEASURED
     if row.null is None:
         return Verdict.NO_CONTROL
+    guessing = max(row.null, CHANCE.get(row.metric, row.null))
     if row.low is None:
-        return Verdict.NO_INTERVAL if row.value > row.null else Verdict.GUESSING
-    return Verdict.ABOVE if row.low > row.null else Verdict.GUESSING
+        return Verdict.NO_INTERVAL if row.value > guessing else Verdict.GUESSING
+    return Verdict.ABOVE if row.low > guessing else Verdict.GUESSING
 
 
 def unprotected_clients(privacy: Privacy) -> tuple[str, ...]:

@@ -128,12 +128,6 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
 
 def _warnings(federation: Federation, progress: Progress) -> tuple[str, ...]:
     found = []
-    if noise_kind(federation.config) == "simulation":
-        found.append(
-            "noise came from a seed, so this run is a simulation: its ε holds for the method, not for these messages"
-        )
-    if noise_kind(federation.config) == "none":
-        found.append("no client had a privacy budget: whatever leaks is unbounded")
     failed = sum(bool(record.failure) for record in progress.records)
     if failed:
         found.append(f"{failed} rounds failed in the secure sum and changed nothing; their charges stand")

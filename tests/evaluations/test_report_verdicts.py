@@ -16,6 +16,9 @@ from evaluations.report.verdicts import Verdict
         ({"value": 0.5, "low": None, "null": 0.5}, Verdict.GUESSING),
         ({"value": 0.7, "low": 0.6, "null": None}, Verdict.NO_CONTROL),
         ({"value": None, "low": None, "null": 0.5}, Verdict.NOT_MEASURED),
+        ({"value": 0.51, "low": 0.43, "null": 0.4, "metric": "AUC"}, Verdict.GUESSING),
+        ({"value": 0.60, "low": 0.55, "null": 0.4, "metric": "AUC"}, Verdict.ABOVE),
+        ({"value": 0.51, "low": 0.43, "null": 0.4, "metric": "token recall"}, Verdict.ABOVE),
     ],
 )
 def test_verdict(attack_rows, numbers, expected):
