@@ -29,7 +29,12 @@ SECONDS = 5.0
 def trained_for_a_while(start: AdapterState) -> AdapterState:
     """B and head away from zero, as after some rounds; at zero no gradient reaches the first layer."""
     rng = np.random.default_rng(0)
-    moved = {n: v + rng.normal(size=v.shape) * 0.03 for n, v in start.values.items() if "lora_A" not in n}
+    size = {"lora_B": 0.01, "classifier": 0.05}
+    moved = {
+        name: value + rng.normal(size=value.shape) * next(s for part, s in size.items() if part in name)
+        for name, value in start.values.items()
+        if "lora_A" not in name
+    }
     return start.replace(moved)
 
 
