@@ -1,6 +1,6 @@
 """Tiny models with real tokenizers, and a configuration that trains one of them in seconds; all made on the fly."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,17 @@ from transformers import (
     T5EncoderModel,
 )
 
+import dp
 from fedpeft_secure import Config
 from fedpeft_secure.config_file import parse_config
 from fedpeft_secure.data.grammar import load_grammar
+from fedpeft_secure.events import ignore
 from fedpeft_secure.plans import RoundPlan
+from fedpeft_secure.server.federation import Federation, build_federation
 
 MakeConfig = Callable[..., Config]
 MakePlan = Callable[..., RoundPlan]
+MakeFederation = Callable[..., Federation]
 
 # A busy machine is slow, not wrong.
 settings.register_profile("no deadline", deadline=None)
@@ -126,6 +130,20 @@ def make_plan() -> MakePlan:
         private=True,
     )
     return lambda **changes: RoundPlan.model_validate({**plan.model_dump(), **changes})
+
+
+@pytest.fixture
+def make_federation(tiny_config: MakeConfig, tmp_path: Path) -> Iterator[MakeFederation]:
+    """Makes all parties of a tiny run, with a ledger of their own."""
+    ledgers: list[dp.Ledger] = []
+
+    def make(overrides: Mapping[str, Any] | None = None) -> Federation:
+        ledgers.append(dp.Ledger.open(tmp_path / f"ledger-{len(ledgers)}.sqlite"))
+        return build_federation(tiny_config(overrides), run="run", ledger=ledgers[-1], listen=ignore)
+
+    yield make
+    for ledger in ledgers:
+        ledger.close()
 
 
 def _tiny(model: Path) -> dict[str, Any]:

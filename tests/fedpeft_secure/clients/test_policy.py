@@ -1,0 +1,115 @@
+import math
+from collections.abc import Callable
+
+import pytest
+
+from fedpeft_secure import Config
+from fedpeft_secure.budgets import ClientBudget
+from fedpeft_secure.clients.policy import ClientPolicy, simulated_policy
+from fedpeft_secure.errors import PolicyError
+from fedpeft_secure.plans import RoundPlan
+from fedpeft_secure.server.planning import plan_round
+
+ME = "client-3"
+POLICY = ClientPolicy(
+    min_cohort=3,
+    adversarial_fraction=0.1,
+    max_epsilon=8.0,
+    protocols=frozenset({"masked"}),
+    trusts_server=False,
+)
+
+
+def budget(epsilon: float = 8.0) -> ClientBudget:
+    return ClientBudget(
+        client=ME,
+        epsilon=epsilon,
+        delta=1e-5,
+        noise_multiplier=1.0,
+        sample_rate=0.25,
+        steps=2,
+        epsilon_planned=min(epsilon, 8.0),
+    )
+
+
+def test_a_plan_within_the_terms_passes(make_plan: Callable[..., RoundPlan]) -> None:
+    POLICY.check(make_plan(), client=ME, budget=budget())
+    POLICY.check(make_plan(min_cohort=4, adversarial_fraction=0.2), client=ME, budget=budget(1.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"cohort": ("client-1", "client-2")}, "the plan's cohort does not include this client"),
+        ({"protocol": "plain"}, "protocol 'plain' is not allowed"),
+        ({"min_cohort": 2}, "min_cohort 2 is below 3"),
+        ({"adversarial_fraction": 0.0}, "adversarial_fraction 0 is below 0.1"),
+        ({"malicious_server": False}, "the plan trusts the server, this client does not"),
+        ({"private": False}, "the plan and this client's budget disagree on privacy"),
+    ],
+)
+def test_every_term_is_checked(change: dict[str, object], reason: str, make_plan: Callable[..., RoundPlan]) -> None:
+    with pytest.raises(PolicyError) as caught:
+        POLICY.check(make_plan(**change), client=ME, budget=budget())
+    assert str(caught.value) == f"client-3 refuses round 1: {reason}"
+
+
+def test_a_budget_above_the_clients_own_limit_is_refused(make_plan: Callable[..., RoundPlan]) -> None:
+    with pytest.raises(PolicyError, match=r"ε = 8\.5 is above 8"):
+        POLICY.check(make_plan(), client=ME, budget=budget(8.5))
+
+
+def test_a_client_without_a_budget_refuses_a_private_plan(make_plan: Callable[..., RoundPlan]) -> None:
+    generous = ClientPolicy(
+        min_cohort=3,
+        adversarial_fraction=0.1,
+        max_epsilon=math.inf,
+        protocols=frozenset({"masked"}),
+        trusts_server=False,
+    )
+    with pytest.raises(PolicyError, match="disagree on privacy"):
+        generous.check(make_plan(private=True), client=ME, budget=budget(math.inf))
+    generous.check(make_plan(private=False), client=ME, budget=budget(math.inf))
+
+
+def test_who_trusts_the_server_accepts_either_plan(make_plan: Callable[..., RoundPlan]) -> None:
+    trusting = ClientPolicy(
+        min_cohort=3,
+        adversarial_fraction=0.1,
+        max_epsilon=8.0,
+        protocols=frozenset({"masked"}),
+        trusts_server=True,
+    )
+    for malicious in (True, False):
+        trusting.check(make_plan(malicious_server=malicious), client=ME, budget=budget())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"privacy.epsilon": "inf"},
+        {"secure_sum.server": "curious"},
+        {"secure_sum.protocol": "plain", "secure_sum.min_cohort": 2, "secure_sum.adversarial_fraction": 0.0},
+        {"privacy.per_client": {"client-2": 1.0}},
+    ],
+)
+def test_simulated_clients_accept_their_own_run_and_no_less(
+    overrides: dict[str, object], tiny_config: Callable[..., Config], make_federation
+) -> None:
+    federation = make_federation(overrides)
+    plan = plan_round(
+        federation.config,
+        run="run",
+        round_number=1,
+        attempt=0,
+        state=federation.start,
+        strategy=federation.strategy,
+        budgets=federation.budgets,
+    )
+    for budget_of in federation.budgets:
+        policy = simulated_policy(federation.config, budget_of.client)
+        policy.check(plan, client=budget_of.client, budget=budget_of)
+        assert policy.max_epsilon == budget_of.epsilon
+        with pytest.raises(PolicyError):
+            policy.check(plan.model_copy(update={"protocol": "other"}), client=budget_of.client, budget=budget_of)
