@@ -11,7 +11,6 @@ from attacks.membership.loss import CalibratedMembership
 from attacks.membership.scoring import MembershipGuess, MembershipTruth
 from attacks.suite.case import VIEWS, Case, not_measured
 from fedpeft_secure.adapters import AdapterState
-from fedpeft_secure.aggregation import server_optimizer
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import AttackRow, ViewName
 
@@ -110,8 +109,7 @@ def _guess(case: Case, seen: View, panel: Panel) -> MembershipGuess:
 def server_step(case: Case, before: AdapterState, observed: np.ndarray) -> AdapterState:
     """The model that the server makes of an observed mean, with an optimiser that remembers nothing else."""
     federation = case.federation
-    optimizer = server_optimizer(federation.config.training, federation.trained)
-    after, _ = federation.strategy.apply(before, observed, federation.backbone.spec, optimizer)
+    after, _ = federation.strategy.apply(before, observed, federation.backbone.spec, federation.optimizer)
     return after
 
 

@@ -121,14 +121,16 @@ def decayed_rate(learning_rate: float, steps: int, decay_steps: int | None) -> f
     return learning_rate * max(0.0, 1 - steps / decay_steps)
 
 
-def server_optimizer(training: TrainingConfig, trained: AdapterSpec) -> ServerOptimizer:
+def server_optimizer(training: TrainingConfig, trained: AdapterSpec, *, private: bool) -> ServerOptimizer:
     """The optimiser that `[training]` names, before its first step.
 
     Args:
         training: the `[training]` table.
         trained: the tensors that it will step along; AdamW moves the head's `server_head_factor` times as fast.
+        private: whether updates carry noise; a schedule of "auto" falls to zero then, and is constant without.
     """
-    decay_steps = training.rounds if training.server_schedule == "linear" else None
+    falls = training.server_schedule == "linear" or (training.server_schedule == "auto" and private)
+    decay_steps = training.rounds if falls else None
     if training.server_optimizer == "sgd":
         return FedAvg(learning_rate=training.server_learning_rate, decay_steps=decay_steps)
     factors = np.concatenate(

@@ -8,7 +8,7 @@ import dp
 import secagg
 from fedpeft_secure import models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.aggregation import Strategy, choose_strategy
+from fedpeft_secure.aggregation import ServerOptimizer, Strategy, choose_strategy, server_optimizer
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
@@ -57,6 +57,16 @@ class Federation:
     def trained(self) -> AdapterSpec:
         """The tensors that clients train and send."""
         return self.strategy.trainable(self.backbone.spec)
+
+    @property
+    def private(self) -> bool:
+        """Whether clients have finite budgets: all of them or none."""
+        return self.budgets[0].private
+
+    @property
+    def optimizer(self) -> ServerOptimizer:
+        """The server's optimiser before its first step."""
+        return server_optimizer(self.config.training, self.trained, private=self.private)
 
     def tokenise(self, texts: LabelledTexts) -> Examples:
         """Texts as the clients see theirs."""

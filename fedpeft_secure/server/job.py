@@ -12,7 +12,6 @@ import numpy as np
 import dp
 import secagg
 from fedpeft_secure import methods
-from fedpeft_secure.aggregation import server_optimizer
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Listener, PhaseStarted, RunStarted
@@ -80,7 +79,7 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
         first = Progress(
             rounds_done=0,
             state=federation.start,
-            optimizer=server_optimizer(config.training, federation.trained),
+            optimizer=federation.optimizer,
             records=(),
         )
         progress = load_checkpoint(directory, federation.backbone.spec, first.optimizer) or first
@@ -171,7 +170,7 @@ def _recorder(directory: RunDirectory) -> Callable[[RoundPlan, secagg.Transcript
 
 
 def _headline(federation: Federation, progress: Progress) -> RunStarted:
-    config, private = federation.config, federation.budgets[0].private
+    config, private = federation.config, federation.private
     largest = max(budget.epsilon for budget in federation.budgets)
     guarantee = (
         f"ε ≤ {largest:g} per {config.privacy.unit} and client at δ = {config.privacy.delta:g}"

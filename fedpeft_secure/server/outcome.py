@@ -122,11 +122,11 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
         server=config.secure_sum.server,
         train_examples=sum(len(texts) for texts in federation.data.clients),
         public_text=federation.data.public_text,
-        warnings=_warnings(federation, progress),
+        warnings=_warnings(progress),
     )
 
 
-def _warnings(federation: Federation, progress: Progress) -> tuple[str, ...]:
+def _warnings(progress: Progress) -> tuple[str, ...]:
     found = []
     failed = sum(bool(record.failure) for record in progress.records)
     if failed:
@@ -137,7 +137,7 @@ def _warnings(federation: Federation, progress: Progress) -> tuple[str, ...]:
 def _privacy(federation: Federation, progress: Progress) -> Privacy:
     privacy = federation.config.privacy
     return Privacy(
-        private=federation.budgets[0].private,
+        private=federation.private,
         unit=privacy.unit,
         relation=privacy.relation,
         accountant=privacy.accountant,
@@ -170,7 +170,7 @@ def _aggregate(federation: Federation, progress: Progress) -> AggregatePrivacy |
     """
     sums, training, privacy = federation.config.secure_sum, federation.config.training, federation.config.privacy
     rounds = [record for record in progress.records if record.survivors]
-    if not federation.budgets[0].private or sums.protocol == "plain" or not rounds:
+    if not federation.private or sums.protocol == "plain" or not rounds:
         return None
     colluders = max(1, math.ceil(sums.adversarial_fraction * federation.config.clients.per_round))
     honest = max(min(len(record.survivors) for record in rounds) - colluders, 1)

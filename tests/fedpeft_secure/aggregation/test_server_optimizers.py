@@ -118,17 +118,27 @@ def test_the_rate_of_a_step(steps: int, decay_steps: int | None, rate: float) ->
 
 
 def test_the_configuration_names_optimiser_rate_and_schedule() -> None:
-    adamw = server_optimizer(TrainingConfig(rounds=7, server_learning_rate=0.3), TRAINED)
+    adamw = server_optimizer(TrainingConfig(rounds=7, server_learning_rate=0.3), TRAINED, private=True)
     assert isinstance(adamw, FedAdamW)
     assert (adamw.learning_rate, adamw.decay_steps) == (0.3, 7)
-    sgd = server_optimizer(TrainingConfig(server_optimizer="sgd", server_schedule="constant"), TRAINED)
+    sgd = server_optimizer(TrainingConfig(server_optimizer="sgd", server_schedule="constant"), TRAINED, private=True)
     assert isinstance(sgd, FedAvg)
     assert sgd.decay_steps is None
 
 
+@pytest.mark.parametrize(
+    ("schedule", "private", "falls"),
+    [("auto", True, True), ("auto", False, False), ("linear", False, True), ("constant", True, False)],
+)
+def test_the_rate_falls_where_there_is_noise_to_average(schedule: str, private: bool, falls: bool) -> None:
+    optimizer = server_optimizer(TrainingConfig(server_schedule=schedule, rounds=9), TRAINED, private=private)
+    assert isinstance(optimizer, FedAdamW)
+    assert optimizer.decay_steps == (9 if falls else None)
+
+
 def test_the_last_round_of_a_linear_schedule_still_counts() -> None:
     training = TrainingConfig(rounds=5, server_learning_rate=1.0, server_optimizer="sgd")
-    values, optimizer = np.zeros(1), server_optimizer(training, TRAINED)
+    values, optimizer = np.zeros(1), server_optimizer(training, TRAINED, private=True)
     for _ in range(5):
         before = values
         values, optimizer = optimizer.step(values, np.ones(1))
@@ -137,8 +147,8 @@ def test_the_last_round_of_a_linear_schedule_still_counts() -> None:
 
 def test_the_head_learns_faster_than_the_factors_under_adamw_only() -> None:
     training = TrainingConfig(server_learning_rate=0.01, server_head_factor=5.0, server_schedule="constant")
-    moved, _ = server_optimizer(training, TRAINED).step(np.zeros(7), np.ones(7))
+    moved, _ = server_optimizer(training, TRAINED, private=True).step(np.zeros(7), np.ones(7))
     np.testing.assert_allclose(moved, [0.01] * 4 + [0.05] * 3, rtol=1e-6)
     averaging = training.model_copy(update={"server_optimizer": "sgd"})
-    moved, _ = server_optimizer(averaging, TRAINED).step(np.zeros(7), np.ones(7))
+    moved, _ = server_optimizer(averaging, TRAINED, private=True).step(np.zeros(7), np.ones(7))
     np.testing.assert_allclose(moved, [0.01] * 7)
