@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dp.errors import InvalidParameter, NonFiniteUpdate
 
+SMALLEST_CLIP_NORM = 1e-6
 _MARGIN = 1e-6  # clipped vectors end this much below the bound, so that fp32 rounding cannot lift them above it
 
 
@@ -33,10 +34,12 @@ def clip_l2(vector: Tensor, *, clip_norm: float) -> Tensor:
 def per_example_norms(gradients: Iterable[Tensor]) -> Tensor:
     """Returns each example's L2 norm over all parameters together.
 
+    Squares are taken in float64: in fp32 those of tiny gradients vanish, and what has no norm is not clipped.
+
     Args: gradients: one tensor a parameter, each of shape (batch, *parameter).
     Returns: float64, shape (batch,); NaN or Inf exactly where an example's gradient is not finite or overflows.
     """
-    squares = [g.flatten(1).float().square().sum(dim=1, dtype=torch.float64) for g in gradients]
+    squares = [g.flatten(1).double().square().sum(dim=1) for g in gradients]
     return torch.stack(squares).sum(dim=0).sqrt()
 
 
@@ -54,6 +57,6 @@ def clip_factors(norms: Tensor, *, clip_norm: float) -> Tensor:
 
 
 def require_clip_norm(clip_norm: float) -> None:
-    """Raises InvalidParameter unless 0 < clip_norm < ∞."""
-    if not 0 < clip_norm < float("inf"):
-        raise InvalidParameter(f"clip_norm={clip_norm!r} must be positive and finite")
+    """Raises InvalidParameter unless 1e-6 ≤ clip_norm < ∞: below, fp32 sums no longer resolve what is clipped."""
+    if not SMALLEST_CLIP_NORM <= clip_norm < float("inf"):
+        raise InvalidParameter(f"clip_norm={clip_norm!r} must be finite and at least {SMALLEST_CLIP_NORM:g}")

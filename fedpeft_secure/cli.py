@@ -84,10 +84,11 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(*args: Any, debug: bool = False, **options: Any) -> None:
         import dp.errors
         import secagg
+        from attacks.errors import AttackError
 
         try:
             command(*args, debug=debug, **options)
-        except (FedPeftError, dp.PrivacyError, secagg.ProtocolError) as error:
+        except (FedPeftError, dp.PrivacyError, secagg.ProtocolError, AttackError) as error:
             if debug:
                 raise
             typer.echo(f"fedpeft: {' '.join(str(error).split())}", err=True)

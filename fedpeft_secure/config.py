@@ -108,7 +108,7 @@ class PrivacyConfig(Table):
     relation: Literal["add_remove", "replace_one"] = "add_remove"
     epsilon: Epsilon = 8.0
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    clip_norm: Annotated[float, Field(ge=1e-6)] = 1.0
     accountant: Literal["prv", "rdp", "pld"] = "prv"
     ledger: str = "run"
     noise: Literal["auto", "secure", "simulation"] = "auto"

@@ -43,6 +43,7 @@ def wrap(base: nn.Module, peft: PeftTable, *, public_name: str, seed: int) -> tu
         ModelError: If the model has none of the targets.
     """
     targets = _targets(base, peft)
+    _check_rank(base, targets, peft.rank)
     heads = [name for name, _ in base.named_children() if name in HEADS]
     config = LoraConfig(
         r=peft.rank,
@@ -118,6 +119,14 @@ def _targets(base: nn.Module, peft: PeftTable) -> list[str]:
         offered = ", ".join(sorted(linear - set(HEADS)))
         raise ModelError(f"peft.targets: this model has no linear module {missing[0]!r}; it has {offered}")
     return targets
+
+
+def _check_rank(base: nn.Module, targets: list[str], rank: int) -> None:
+    for name, module in base.named_modules():
+        if name.rsplit(".", 1)[-1] in targets and isinstance(module, nn.Linear):
+            widest = min(module.in_features, module.out_features)
+            if rank > widest:
+                raise ModelError(f"peft.rank: {rank} is above {widest}, the width of {name}; use at most that")
 
 
 def _role(public_name: str) -> Role:

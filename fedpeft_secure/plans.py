@@ -11,8 +11,8 @@ from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.config import Fraction, TrainingConfig
 from fedpeft_secure.errors import FedPeftError, PolicyError
 
-Index = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
 

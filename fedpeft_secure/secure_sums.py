@@ -8,8 +8,8 @@ import secagg
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.plans import RoundPlan
 
-MODEL_PART = "request"
-"""What clients call the request in the secure sum's manifest."""
+MODEL_PART = "model"
+"""What clients call the adapter in the secure sum's manifest: without DP each answers one model once."""
 
 
 def secure_sum(plan: RoundPlan) -> secagg.SecureSum:
@@ -59,7 +59,7 @@ def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> se
         round=plan.round,
         attempt=plan.attempt,
         summed_weights=not plan.private,
-        manifest=secagg.Manifest(parts={MODEL_PART: plan.digest()}),
+        manifest=secagg.Manifest(parts={MODEL_PART: bytes.fromhex(plan.model_hash)}),
         directory=directory,
         noised=plan.private,
     )

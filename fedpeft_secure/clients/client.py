@@ -16,8 +16,12 @@ from fedpeft_secure.clients.policy import ClientPolicy
 from fedpeft_secure.clients.randomness import Randomness
 from fedpeft_secure.clients.training import LocalTask, train_locally
 from fedpeft_secure.config import PrivacyConfig
+from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.secure_sums import MODEL_PART, secure_sum, sum_plan
+
+UNSENDABLE = b""
+"""What the ledger stores for a charged release that could not be encoded."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -89,11 +93,16 @@ class Client:
             self.training_seconds += time.perf_counter() - started
             self.examples_processed += update.examples
             stored = self._charge(plan, release, self._encode(plan, sums, update.delta))
+        if stored == UNSENDABLE:
+            raise PolicyError(
+                f"{self.name} cannot send round {plan.round}: its update leaves the codec's range; "
+                "raise secure_sum.clip"
+            )
         member = secagg.Member(
             name=self.name,
             identity=self.identity,
             directory=self.directory,
-            received={MODEL_PART: plan.digest()},
+            received={MODEL_PART: state.digest()},
             memory=self.memory,
             min_cohort=self.policy.min_cohort,
             adversarial_fraction=self.policy.adversarial_fraction,
@@ -102,9 +111,16 @@ class Client:
         return secure_sum(plan).client(sums, member=member, contribution=secagg.Encoded.from_bytes(stored))
 
     def _encode(self, plan: RoundPlan, sums: secagg.SumPlan, delta: Mapping[str, np.ndarray]) -> bytes:
+        """The contribution's bytes, or UNSENDABLE.
+
+        Whether an update fits the codec depends on the examples, so even that answer is charged before it is given.
+        """
         weight = None if plan.private else min(max(len(self.examples), 1), plan.max_weight)
         vector = self.strategy.encode(delta, self.backbone.spec)
-        return sums.encode(self.name, vector, weight=weight, rng=self.randomness.rounding(plan)).to_bytes()
+        try:
+            return sums.encode(self.name, vector, weight=weight, rng=self.randomness.rounding(plan)).to_bytes()
+        except secagg.CodecError:
+            return UNSENDABLE
 
     def _event(self, plan: RoundPlan) -> dp.PrivacyEvent:
         """What this release is, from the plan that is followed, not from the one that was promised."""

@@ -7,6 +7,12 @@ from fedpeft_secure.config import Config
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
+AGREED = (
+    "strategy", "local_steps", "sample_rate", "nominal_batch", "optimizer", "learning_rate", "clip_norm", "protocol",
+    "malicious_server", "dropout_fraction", "codec_clip", "codec_bits",
+)  # fmt: skip
+"""Terms of a plan that stay the same over a run: with others a server could outgrow the noise or provoke failures."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientPolicy:
@@ -18,6 +24,7 @@ class ClientPolicy:
         max_epsilon: the largest budget that it accepts.
         protocols: the secure sums that it accepts.
         trusts_server: whether it accepts protocols that a lying server breaks.
+        agreed: a plan with the terms on which the client joined the run; None takes any, which only tests should.
     """
 
     min_cohort: int
@@ -25,6 +32,7 @@ class ClientPolicy:
     max_epsilon: float
     protocols: frozenset[str]
     trusts_server: bool
+    agreed: RoundPlan | None = None
 
     def check(self, plan: RoundPlan, *, client: str, budget: ClientBudget) -> None:
         """Refuses a plan that breaks a term.
@@ -43,18 +51,23 @@ class ClientPolicy:
             (not (plan.malicious_server or self.trusts_server), "the plan trusts the server, this client does not"),
             (budget.epsilon > self.max_epsilon, f"ε = {budget.epsilon:g} is above {self.max_epsilon:g}"),
             (plan.private != budget.private, "the plan and this client's budget disagree on privacy"),
+            *((self._broken(plan, term), f"{term} is not what was agreed for this run") for term in AGREED),
         )
         for refused, reason in refusals:
             if refused:
                 raise PolicyError(f"{client} refuses round {plan.round}: {reason}")
 
+    def _broken(self, plan: RoundPlan, term: str) -> bool:
+        return self.agreed is not None and getattr(plan, term) != getattr(self.agreed, term)
 
-def simulated_policy(config: Config, client: str) -> ClientPolicy:
-    """The policy of a simulated client: exactly what the run's own configuration promises."""
+
+def simulated_policy(config: Config, client: str, *, agreed: RoundPlan) -> ClientPolicy:
+    """The policy of a simulated client: exactly what the run's own configuration, and so its first plan, promises."""
     return ClientPolicy(
         min_cohort=config.secure_sum.min_cohort,
         adversarial_fraction=config.secure_sum.adversarial_fraction,
         max_epsilon=config.epsilon_of(client),
         protocols=frozenset({config.secure_sum.protocol}),
         trusts_server=config.secure_sum.server == "curious",
+        agreed=agreed,
     )

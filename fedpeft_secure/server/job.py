@@ -12,6 +12,7 @@ import numpy as np
 import dp
 import secagg
 from fedpeft_secure import methods
+from fedpeft_secure.clients.data_guard import check_same_data
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Listener, PhaseStarted, RunStarted
@@ -21,7 +22,7 @@ from fedpeft_secure.result import AttackRow, Result
 from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run, shows_text, write_atomically
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
 from fedpeft_secure.server.evaluation import Predictions, predict
-from fedpeft_secure.server.federation import Federation, build_federation
+from fedpeft_secure.server.federation import Federation, build_federation, check_affordable
 from fedpeft_secure.server.loop import train_rounds
 from fedpeft_secure.server.outcome import Measured, build_result
 
@@ -76,6 +77,10 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
     with exclusive(directory), dp.Ledger.open(_ledger_path(config, directory)) as ledger:
         with _removed_on_bad_input(directory, new=not resume):
             federation = build_federation(config, run=run_name(directory), ledger=ledger, listen=listen)
+            holders = zip(config.client_names, federation.data.clients, strict=True)
+            check_same_data(_ledger_path(config, directory), dict(holders))
+            if not resume:
+                check_affordable(federation)
         first = Progress(
             rounds_done=0,
             state=federation.start,
@@ -132,6 +137,7 @@ def _open(config: Config | None, root: Path, *, resume: bool) -> tuple[RunDirect
         if config is None:
             raise InputError("a new run needs a configuration")
         check(config)
+        config = _with_absolute_ledger(config)
         return create_run(root, config), config
     directory, own = open_run(root)
     if directory.result.exists():
@@ -151,8 +157,16 @@ def _removed_on_bad_input(directory: RunDirectory, *, new: bool) -> Iterator[Non
         raise
 
 
+def _with_absolute_ledger(config: Config) -> Config:
+    """A ledger must stay the same one, wherever a run is resumed from."""
+    if config.privacy.ledger == "run":
+        return config
+    ledger = str(Path(config.privacy.ledger).expanduser().resolve())
+    return config.model_copy(update={"privacy": config.privacy.model_copy(update={"ledger": ledger})})
+
+
 def _ledger_path(config: Config, directory: RunDirectory) -> Path:
-    return directory.ledger if config.privacy.ledger == "run" else Path(config.privacy.ledger).expanduser()
+    return directory.ledger if config.privacy.ledger == "run" else Path(config.privacy.ledger)
 
 
 def _recorder(directory: RunDirectory) -> Callable[[RoundPlan, secagg.Transcript], None]:

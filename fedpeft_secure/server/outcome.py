@@ -21,6 +21,7 @@ from fedpeft_secure.result import (
     Setup,
     Utility,
 )
+from fedpeft_secure.secure_sums import corrupt_clients, sum_plan
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
 
@@ -163,37 +164,46 @@ def _client_row(federation: Federation, client: str) -> ClientPrivacy:
 
 
 def _aggregate(federation: Federation, progress: Progress) -> AggregatePrivacy | None:
-    """What the sums alone reveal: every honest survivor's noise protects every example in the sum.
+    """What the sums alone reveal: the noise of every honest survivor protects every example in the sum.
 
-    The noise of n honest survivors has variance Σ σ_k² ≥ n·min σ², and only n of them are counted: the fewest that any
-    round had, less the colluders that the secure sum is planned for.
+    The variances of n honest survivors add up to Σ σ_k² ≥ n·min σ², where n is the fewest that any accepted sum holds.
+    Only a release that is linear in its noise adds up so: with a second local step, or an adaptive client optimiser, a
+    client reacts to its own noise alone, and nothing is claimed.
     """
     sums, training, privacy = federation.config.secure_sum, federation.config.training, federation.config.privacy
-    rounds = [record for record in progress.records if record.survivors]
-    if not federation.private or sums.protocol == "plain" or not rounds:
+    linear = training.local_steps == 1 and training.optimizer == "sgd"
+    if not federation.private or sums.protocol == "plain" or not linear:
         return None
-    colluders = max(1, math.ceil(sums.adversarial_fraction * federation.config.clients.per_round))
-    honest = max(min(len(record.survivors) for record in rounds) - colluders, 1)
+    honest = _guaranteed_honest(federation)
     noise = min(budget.noise_multiplier for budget in federation.budgets) * math.sqrt(honest)
     epsilon = dp.epsilon(
         noise_multiplier=noise,
         sample_rate=training.sample_rate,
-        steps=len(rounds) * training.local_steps,
+        steps=sum(record.attempt + 1 for record in progress.records),
         delta=privacy.delta,
         accountant=privacy.accountant,
         relation=privacy.relation,
     )
+    colluders = corrupt_clients(sums.adversarial_fraction, federation.config.clients.count)
     return AggregatePrivacy(
         epsilon=epsilon,
         delta=privacy.delta,
         noise_multiplier=noise,
         honest_survivors=honest,
         assumptions=(
-            f"whoever attacks sees only the sums: the {sums.protocol} sum holds against a {sums.server} server; "
-            f"colluding clients are at most {colluders}; every round had {honest} or more other honest survivors, "
-            "whose noise adds up"
+            f"whoever attacks sees only the sums of this run: the {sums.protocol} sum holds against a {sums.server} "
+            f"server with at most {colluders} colluding clients; every sum that clients help to open then holds "
+            f"{honest} honest survivors or more, whose noise adds up"
         ),
     )
+
+
+def _guaranteed_honest(federation: Federation) -> int:
+    """The fewest honest survivors of any sum that clients help to open, whatever the server says."""
+    plan = next(iter(federation.clients.values())).policy.agreed
+    if plan is None:
+        return 1
+    return sum_plan(plan, dim=federation.trained.size, directory=federation.keys.directory).guaranteed_honest
 
 
 def _communication(federation: Federation, progress: Progress) -> Communication:

@@ -88,7 +88,7 @@ def replay_round(
     with tempfile.TemporaryDirectory() as folder, dp.Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
         clients = {
             budget.client: _replay_client(
-                federation, config, budget, texts=texts[budget.client], name=name, ledger=ledger
+                federation, config, budget, agreed=plan, texts=texts[budget.client], name=name, ledger=ledger
             )
             for budget in budgets
             if budget.client in texts
@@ -121,6 +121,7 @@ def _replay_client(
     config: Config,
     budget: ClientBudget,
     *,
+    agreed: RoundPlan,
     texts: LabelledTexts,
     name: str,
     ledger: dp.Ledger,
@@ -131,7 +132,7 @@ def _replay_client(
         original,
         examples=federation.tokenise(texts),
         budget=budget,
-        policy=replace(simulated_policy(config, client), max_epsilon=float("inf")),
+        policy=replace(simulated_policy(config, client, agreed=agreed), max_epsilon=float("inf")),
         ledger=ledger,
         randomness=SeededRandomness(seed=Seed(Seed(config.seed).entropy("replay", name) % 2**63), client=client),
         memory=secagg.ClientMemory(),

@@ -14,8 +14,8 @@ import dp
 import fedpeft_secure
 import secagg
 from fedpeft_secure.cli import run
-from fedpeft_secure.errors import RunDirectoryError, RunFailedError
-from fedpeft_secure.events import ClientTrained, Event, RoundFinished
+from fedpeft_secure.errors import ConfigError, DataError, RunDirectoryError
+from fedpeft_secure.events import ClientTrained, Event, PhaseStarted, RoundFinished
 from fedpeft_secure.result import Result
 from fedpeft_secure.rundir import RunDirectory, read_rounds, read_run
 from fedpeft_secure.secure_sums import secure_sum, sum_plan
@@ -198,10 +198,58 @@ def test_one_ledger_serves_many_runs_and_refuses_to_overspend(tiny_config, tmp_p
     config = tiny_config(_quick({"privacy.ledger": str(tmp_path / "shared.sqlite")}))
     first = run(config, out=tmp_path / "first")
     assert all(row.epsilon_spent <= row.epsilon_budget for row in first.privacy.clients)
-    with pytest.raises(RunFailedError, match=r"every client refused .* above its budget"):
+    with pytest.raises(ConfigError, match=r"privacy.epsilon: the ledger leaves no room .* above its budget"):
         run(config, out=tmp_path / "second")
+    assert not (tmp_path / "second").exists()
     with dp.Ledger.read(tmp_path / "shared.sqlite") as ledger:
         assert all(len(ledger.history(client)) == 2 for client in ledger.clients())
+
+
+@pytest.mark.parametrize("change", [{"seed": 5}, {"clients.count": 6, "clients.per_round": 6}])
+def test_a_shared_ledger_refuses_other_data(tiny_config, tmp_path, change):
+    shared = {"privacy.ledger": str(tmp_path / "shared.sqlite"), "training.rounds": 1}
+    run(tiny_config(_quick(shared)), out=tmp_path / "first")
+    with pytest.raises(DataError, match="has charges for other data"):
+        run(tiny_config(_quick(shared | change | {"privacy.epsilon": 100.0})), out=tmp_path / "second")
+
+
+def test_a_ledger_is_the_same_wherever_the_run_is_resumed(tiny_config, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InterruptionError):
+        run(tiny_config(_quick({"privacy.ledger": "own.sqlite"})), out=tmp_path / "cut", listen=_stop_at(2, "client-3"))
+    monkeypatch.chdir(tmp_path / "there")
+    resumed = run(None, out=tmp_path / "cut", resume=True)
+    assert not (tmp_path / "there/own.sqlite").exists()
+    assert {row.steps for row in resumed.privacy.clients} == {2}
+
+
+def test_a_run_that_stopped_during_its_attacks_is_finished(tiny_config, tmp_path):
+    def stop(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and event.name.startswith("attack"):
+            raise InterruptionError
+
+    config = tiny_config({"attacks.run": ["membership"]})
+    with pytest.raises(InterruptionError):
+        run(config, out=tmp_path / "cut", listen=stop)
+    resumed = run(None, out=tmp_path / "cut", resume=True)
+    assert {row.view for row in resumed.attacks} == {"individual", "individual-dp", "sum", "sum-dp"}
+
+
+@pytest.mark.parametrize("settings", [{"training.local_steps": 2}, {"training.optimizer": "adamw"}])
+def test_nothing_is_claimed_for_sums_of_releases_that_are_not_linear_in_their_noise(tiny_config, tmp_path, settings):
+    assert run(tiny_config(_quick(settings)), out=tmp_path / "run").privacy.aggregate is None
+
+
+def test_the_sums_are_claimed_at_the_fewest_honest_survivors(finished):
+    _, result = finished
+    aggregate = result.privacy.aggregate
+    sigma = result.privacy.clients[0].noise_multiplier
+    # Five clients on a complete graph: a threshold of 4, one corrupt; not the four or five that took part.
+    assert aggregate.honest_survivors < 5
+    assert aggregate.noise_multiplier == pytest.approx(sigma * aggregate.honest_survivors**0.5)
+    assert aggregate.epsilon < result.privacy.clients[0].epsilon_spent
 
 
 def test_a_run_without_privacy_says_so_everywhere(tiny_config, tmp_path):
