@@ -5,6 +5,7 @@ import pytest
 
 from attacks import AttackError, NotApplicableError
 from attacks.inversion import Dictionary, SpanInversion, SpecialTokens, TextGuess, token_log_prior
+from attacks.inversion.evidence import Evidence
 from fedpeft_secure.adapters import Role
 from tests.attacks.conftest import VOCABULARY, MakeView
 
@@ -105,3 +106,41 @@ def test_public_texts_raise_the_prior_of_their_words() -> None:
     prior = token_log_prior([[5, 5, 6]], vocabulary=10)
     assert np.exp(prior).sum() == pytest.approx(1.0)
     assert prior[5] > prior[6] > prior[7] == pytest.approx(np.log(0.05))
+
+
+def certain(sentence: list[int], positions: int) -> Evidence:
+    """Evidence that speaks for exactly these tokens."""
+    log_ratio = np.full((VOCABULARY, positions), -50.0)
+    for position, token in enumerate(sentence):
+        log_ratio[token, position] = 50.0
+    return Evidence(log_ratio=log_ratio, consistent=log_ratio > 0, directions=8, freedom=8)
+
+
+@pytest.mark.parametrize(("length", "claims"), [(7, 5), (8, 0)])
+def test_a_text_longer_than_the_budget_is_not_claimed_whatever_fits(
+    attack: SpanInversion, make_view: MakeView, monkeypatch: pytest.MonkeyPatch, length: int, claims: int
+) -> None:
+    sentence = [1, *range(30, 28 + length), 2]
+    monkeypatch.setattr("attacks.inversion.span.weigh", lambda dictionary, _: certain(sentence, dictionary.positions))
+    guess = run(attack, make_view([SHORT], roles=B_ONLY))
+    assert guess.sentence == tuple(sentence[1:-1])
+    assert len(guess.claimed) == claims
+
+
+def test_a_word_does_not_hide_others_where_only_its_shadow_falls(
+    attack: SpanInversion, make_view: MakeView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A strong word fits passably at a neighbour's position, better than the weak word that stands there."""
+    found = certain([1, 40, 41, 2], 14)
+    found.log_ratio[40, 2], found.log_ratio[41, 2] = 30.0, 10.0
+    monkeypatch.setattr("attacks.inversion.span.weigh", lambda *_: found)
+    assert run(attack, make_view([SHORT], roles=B_ONLY)).sentence == (40, 41)
+
+
+def test_a_repeated_word_that_fits_twice_is_no_shadow(
+    attack: SpanInversion, make_view: MakeView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = certain([1, 40, 40, 2], 14)
+    found.log_ratio[40, 2], found.log_ratio[41, 2] = 30.0, 10.0
+    monkeypatch.setattr("attacks.inversion.span.weigh", lambda *_: found)
+    assert run(attack, make_view([SHORT], roles=B_ONLY)).sentence == (40, 40)
