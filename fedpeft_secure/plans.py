@@ -1,6 +1,5 @@
 """The round plan: everything that is public before a round, and the request that carries it to a client."""
 
-import hashlib
 import math
 import struct
 from typing import Annotated, Literal
@@ -45,10 +44,6 @@ class RoundPlan(BaseModel):
     codec_clip: Positive
     codec_bits: Annotated[int, Field(ge=2, le=32)]
     private: bool
-
-    def digest(self) -> bytes:
-        """SHA-256 of the plan, which names the model by its hash: what the secure sum binds every client to."""
-        return hashlib.sha256(b"fedpeft-secure/plan/v1\0" + self.model_dump_json().encode()).digest()
 
     @property
     def max_weight(self) -> int:

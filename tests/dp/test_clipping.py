@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dp.clipping import clip_factors, clip_l2, per_example_norms
+from dp.clipping import clip_factors, clip_l2, per_example_norms, require_clip_norm
 from dp.errors import InvalidParameter, NonFiniteUpdate
 
 vectors = arrays.arrays("float32", st.integers(1, 40), elements=st.floats(-(2**50), 2**50, width=32))
@@ -57,3 +57,14 @@ def test_arguments_are_not_changed_and_bounds_are_checked():
     for bad in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(InvalidParameter):
             clip_l2(vector, clip_norm=bad)
+
+
+def test_gradients_too_small_to_square_in_fp32_are_clipped_all_the_same():
+    gradient = torch.full((1, 3), 1e-26)
+    assert float(per_example_norms([gradient])) == pytest.approx(3**0.5 * 1e-26)
+
+
+@pytest.mark.parametrize("clip_norm", [1e-30, 9e-7])
+def test_a_clip_norm_that_fp32_cannot_resolve_is_refused(clip_norm):
+    with pytest.raises(InvalidParameter, match="at least 1e-06"):
+        require_clip_norm(clip_norm)

@@ -44,8 +44,8 @@ def test_no_tampered_byte_passes_unnoticed(position: int, flip: int, make_plan) 
         again, state = unpack_request(bytes(data), SPEC)
     except PolicyError:
         return
-    # What is read is then another plan, which the secure sum's digest tells apart, never another model.
-    assert again.digest() != plan.digest() or again == plan
+    # What is read may be another plan, which clients compare with their own terms, but never another model.
+    assert again.model_hash == plan.model_hash
     assert state.digest() == STATE.digest()
 
 
@@ -101,33 +101,6 @@ def test_an_impossible_plan_is_refused(change: dict[str, object], plan: RoundPla
     header = json.dumps({**json.loads(plan.model_dump_json()), **change}).encode()
     with pytest.raises(PolicyError, match="no valid round plan"):
         unpack_request(struct.pack(">I", len(header)) + header + STATE.to_bytes(), SPEC)
-
-
-def test_the_digest_changes_with_every_field(plan: RoundPlan, make_plan) -> None:
-    changes = {
-        "run": "other",
-        "round": 2,
-        "attempt": 1,
-        "cohort": plan.cohort[1:],
-        "model_hash": "11" * 32,
-        "strategy": "ffa",
-        "local_steps": 2,
-        "sample_rate": 0.5,
-        "nominal_batch": 11,
-        "optimizer": "adamw",
-        "learning_rate": 0.5,
-        "clip_norm": 2.0,
-        "protocol": "plain",
-        "malicious_server": False,
-        "min_cohort": 4,
-        "adversarial_fraction": 0.2,
-        "dropout_fraction": 0.2,
-        "codec_clip": 1.0,
-        "codec_bits": 20,
-        "private": False,
-    }
-    assert set(changes) == set(RoundPlan.model_fields)
-    assert len({plan.digest(), *(make_plan(**{field: value}).digest() for field, value in changes.items())}) == 21
 
 
 def test_weights_are_one_under_privacy_and_bounded_without(make_plan) -> None:
@@ -204,7 +177,7 @@ def test_other_noise_of_other_clients_decides_the_range() -> None:
     assert small < large
 
 
-def test_a_plan_cannot_be_changed_behind_its_digest(plan: RoundPlan) -> None:
+def test_a_plan_cannot_be_changed(plan: RoundPlan) -> None:
     with pytest.raises(ValueError, match="frozen"):
         plan.private = False  # type: ignore[misc]
     with pytest.raises(TypeError):

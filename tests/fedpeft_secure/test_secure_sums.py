@@ -32,9 +32,16 @@ def test_a_masked_plan_says_what_the_round_plan_says(make_plan, five: secagg.Key
     assert sums.graph.malicious_server
 
 
-def test_every_member_is_bound_to_the_request(make_plan, five: secagg.KeyDirectory) -> None:
+def test_every_member_is_bound_to_the_model(make_plan, five: secagg.KeyDirectory) -> None:
     plan = make_plan()
-    assert sum_plan(plan, dim=3, directory=five).manifest.parts == {MODEL_PART: plan.digest()}
+    assert sum_plan(plan, dim=3, directory=five).manifest.parts == {MODEL_PART: bytes.fromhex(plan.model_hash)}
+
+
+def test_without_dp_a_repeated_model_is_the_same_model_in_every_round(make_plan, five: secagg.KeyDirectory) -> None:
+    digests = {
+        sum_plan(make_plan(round=number, private=False), dim=3, directory=five).manifest.digest for number in (1, 2)
+    }
+    assert len(digests) == 1
 
 
 def test_under_privacy_weights_are_public_and_equal(make_plan, five: secagg.KeyDirectory) -> None:
@@ -91,7 +98,7 @@ def test_members_of_a_chosen_cohort_accept_its_plan(make_plan, keys: secagg.Coho
                 name=name,
                 identity=keys.identities[name],
                 directory=keys.directory,
-                received={MODEL_PART: plan.digest()},
+                received={MODEL_PART: bytes.fromhex(plan.model_hash)},
                 min_cohort=3,
                 adversarial_fraction=plan.adversarial_fraction,
                 malicious_server=True,

@@ -5,7 +5,7 @@ import pytest
 
 from fedpeft_secure import Config
 from fedpeft_secure.budgets import ClientBudget
-from fedpeft_secure.clients.policy import ClientPolicy, simulated_policy
+from fedpeft_secure.clients.policy import AGREED, ClientPolicy, simulated_policy
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.server.planning import plan_round
@@ -108,8 +108,34 @@ def test_simulated_clients_accept_their_own_run_and_no_less(
         budgets=federation.budgets,
     )
     for budget_of in federation.budgets:
-        policy = simulated_policy(federation.config, budget_of.client)
+        policy = simulated_policy(federation.config, budget_of.client, agreed=plan)
         policy.check(plan, client=budget_of.client, budget=budget_of)
         assert policy.max_epsilon == budget_of.epsilon
-        with pytest.raises(PolicyError):
-            policy.check(plan.model_copy(update={"protocol": "other"}), client=budget_of.client, budget=budget_of)
+        for term in AGREED:
+            other = plan.model_copy(update={term: _other(getattr(plan, term))})
+            with pytest.raises(PolicyError):
+                policy.check(other, client=budget_of.client, budget=budget_of)
+
+
+def _other(value: object) -> object:
+    """Any value but this one, of the same type."""
+    if isinstance(value, bool):
+        return not value
+    return f"not-{value}" if isinstance(value, str) else value * 1.0000001 + (0 if isinstance(value, float) else 1)
+
+
+@pytest.mark.parametrize("term", AGREED)
+def test_a_server_cannot_move_a_term_of_the_run(term: str, make_plan: Callable[..., RoundPlan]) -> None:
+    plan = make_plan()
+    policy = ClientPolicy(
+        min_cohort=1,
+        adversarial_fraction=0.0,
+        max_epsilon=math.inf,
+        protocols=frozenset({plan.protocol, f"not-{plan.protocol}"}),
+        trusts_server=True,
+        agreed=plan,
+    )
+    policy.check(plan, client=ME, budget=budget())
+    other = plan.model_copy(update={term: _other(getattr(plan, term))})
+    with pytest.raises(PolicyError, match=f"{term} is not what was agreed"):
+        policy.check(other, client=ME, budget=budget())
