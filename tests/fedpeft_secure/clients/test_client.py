@@ -347,7 +347,7 @@ def test_the_session_insists_on_the_clients_own_terms(
     one.client.open_session(one.request(min_cohort=4, adversarial_fraction=0.2))
     (member,) = members
     assert (member.min_cohort, member.adversarial_fraction, member.malicious_server) == (3, 0.1, True)
-    assert member.received == {"request": one.plan(min_cohort=4, adversarial_fraction=0.2).digest()}
+    assert member.received == {"model": one.state.digest()}
 
 
 def test_throughput_is_counted(party: Callable[..., Party]) -> None:
