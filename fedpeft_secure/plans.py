@@ -47,8 +47,13 @@ class RoundPlan(BaseModel):
 
     @property
     def max_weight(self) -> int:
-        """Under DP weights are public and equal; without, example counts travel inside the sum, up to this."""
-        return 1 if self.private else 4 * math.ceil(self.nominal_batch / self.sample_rate)
+        """Under DP weights are public and equal; without, example counts travel inside the sum, up to this.
+
+        Four times the nominal number of examples; at a sampling rate of 1 that number is the batch itself.
+        """
+        if self.private:
+            return 1
+        return 4 * math.ceil(self.nominal_batch / self.sample_rate) if self.sample_rate < 1 else self.nominal_batch
 
 
 def pack_request(plan: RoundPlan, state: AdapterState) -> bytes:

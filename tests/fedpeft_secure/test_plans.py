@@ -106,6 +106,7 @@ def test_an_impossible_plan_is_refused(change: dict[str, object], plan: RoundPla
 def test_weights_are_one_under_privacy_and_bounded_without(make_plan) -> None:
     assert make_plan(private=True).max_weight == 1
     assert make_plan(private=False, nominal_batch=10, sample_rate=0.3).max_weight == 4 * 34
+    assert make_plan(private=False, nominal_batch=10, sample_rate=1.0).max_weight == 10
 
 
 def training(**changes: object) -> TrainingConfig:

@@ -258,6 +258,26 @@ def test_a_malformed_request_is_refused(party: Callable[..., Party]) -> None:
     assert one.charges == ()
 
 
+def test_an_update_that_does_not_fit_the_codec_is_charged_before_that_is_said(party: Callable[..., Party]) -> None:
+    """Whether it fits depends on the examples, so even the refusal is a release."""
+    one = party(secure_sum__clip=1e-6)
+    with pytest.raises(PolicyError, match=r"its update leaves the codec's range; raise secure_sum\.clip"):
+        one.client.open_session(one.request())
+    assert len(one.charges) == 1
+    assert one.client.ledger.contribution(ME, dp.ReleaseId(run="run", round=1)) == b""
+
+
+def test_what_could_not_be_sent_cannot_be_sent_later(
+    party: Callable[..., Party], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = party(secure_sum__clip=1e-6)
+    for _ in range(2):
+        with pytest.raises(PolicyError, match="leaves the codec's range"):
+            one.client.open_session(one.request())
+        monkeypatch.setattr(client_module, "train_locally", lambda *_: pytest.fail("the client trained again"))
+    assert len(one.charges) == 1
+
+
 def weight_sent(one: Party) -> int:
     sent = secagg.Encoded.from_bytes(one.upload(one.request()))
     return int(sent.residues[1][0])
