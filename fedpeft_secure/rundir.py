@@ -134,9 +134,11 @@ def write_rounds(directory: RunDirectory, records: list[RoundRecord]) -> None:
     write_atomically(directory.rounds, "".join(record.model_dump_json() + "\n" for record in records).encode())
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file completely or not at all, and durably."""
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Writes a file completely or not at all, durably, and never readable by more than `mode` and the umask allow."""
     temporary = path.with_name(f".{path.name}.part")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=mode)
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

@@ -30,9 +30,7 @@ def check_same_data(ledger: Path, clients: Mapping[str, LabelledTexts]) -> None:
         together.update(name.encode() + b"\0" + fingerprint(clients[name]))
     now = {"data": together.hexdigest()}
     if not path.exists():
-        path.touch(mode=0o600)
-        write_atomically(path, to_json(now))
-        path.chmod(0o600)
+        write_atomically(path, to_json(now), mode=0o600)
     elif json.loads(path.read_bytes()) != now:
         raise DataError(
             f"privacy.ledger: {ledger} has charges for other data: clients, partition, seed or examples changed; "

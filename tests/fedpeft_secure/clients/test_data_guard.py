@@ -39,7 +39,9 @@ def test_the_same_data_pass_again_and_again(ledger: Path) -> None:
     ],
 )
 def test_any_other_distribution_of_the_data_is_refused(held: dict[str, LabelledTexts], ledger: Path) -> None:
-    with pytest.raises(DataError, match=r"privacy\.ledger: .*ledger\.sqlite has charges for other data: .* begin a new"):
+    with pytest.raises(
+        DataError, match=r"privacy\.ledger: .*ledger\.sqlite has charges for other data: .* begin a new"
+    ):
         check_same_data(ledger, held)
 
 
