@@ -9,7 +9,9 @@ from fedpeft_secure.events import ClientTrained, Event, Notice, PhaseStarted, ig
 
 def test_the_union_names_every_event() -> None:
     declared = {
-        value for value in vars(events).values() if dataclasses.is_dataclass(value) and value.__module__ == events.__name__
+        value
+        for value in vars(events).values()
+        if dataclasses.is_dataclass(value) and value.__module__ == events.__name__
     }
     assert set(get_args(Event)) == declared
 
