@@ -95,7 +95,7 @@ class TrainingConfig(Table):
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
     server_optimizer: Literal["adamw", "sgd"] = "adamw"
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
-    server_head_factor: Annotated[float, Field(gt=0)] = 6.0
+    server_head_factor: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     server_schedule: Literal["auto", "linear", "constant"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     evaluate_every: Annotated[int, Field(ge=1)] = 2

@@ -12,6 +12,9 @@ import numpy as np
 from fedpeft_secure.adapters import AdapterSpec, Role
 from fedpeft_secure.config import TrainingConfig
 
+HEAD_FACTOR_UNDER_DP, HEAD_FACTOR_WITHOUT = 6.0, 4.0
+"""How many times as fast the head learns: it starts at zero, and stands out of the noise long before the factors."""
+
 Turn = Callable[[np.ndarray, int], np.ndarray]
 """(memory, power) → memory in new coordinates; power 1 for gradients, 2 for their squares."""
 
@@ -127,16 +130,17 @@ def server_optimizer(training: TrainingConfig, trained: AdapterSpec, *, private:
     Args:
         training: the `[training]` table.
         trained: the tensors that it will step along; AdamW moves the head's `server_head_factor` times as fast.
-        private: whether updates carry noise; a schedule of "auto" falls to zero then, and is constant without.
+        private: whether updates carry noise: decides what "auto" means for the schedule, which falls to zero with
+            noise and is constant without, and for the head's factor.
     """
     falls = training.server_schedule == "linear" or (training.server_schedule == "auto" and private)
     decay_steps = training.rounds if falls else None
     if training.server_optimizer == "sgd":
         return FedAvg(learning_rate=training.server_learning_rate, decay_steps=decay_steps)
+    head = training.server_head_factor
+    if head == "auto":
+        head = HEAD_FACTOR_UNDER_DP if private else HEAD_FACTOR_WITHOUT
     factors = np.concatenate(
-        [
-            np.full(entry.size, training.server_head_factor if entry.role is Role.HEAD else 1.0)
-            for entry in trained.entries
-        ]
+        [np.full(entry.size, head if entry.role is Role.HEAD else 1.0) for entry in trained.entries]
     )
     return FedAdamW(learning_rate=training.server_learning_rate, factors=factors, decay_steps=decay_steps)
