@@ -1,14 +1,26 @@
 """Differential privacy: events, accounting, ledger, noise and DP-SGD. Imports nothing of the other packages."""
 
 from dp.accounting import compose, epsilon, noise_multiplier
+from dp.calibration import affordable_steps, sample_rate
 from dp.charges import Charge, ReleaseId
 from dp.errors import BudgetExceeded, LedgerError, PrivacyError, UnreachableBudget
-from dp.events import NonPrivate, PrivacyBudget, PrivacyEvent, PrivacySpent, SampledGaussian
+from dp.events import (
+    GroupedGaussian,
+    NonPrivate,
+    PrivacyBudget,
+    PrivacyEvent,
+    PrivacySpent,
+    SampledGaussian,
+    seen_by,
+)
+from dp.individual import IndividualRates, individual_rates
 from dp.ledger import Ledger
 
 __all__ = [
     "BudgetExceeded",
     "Charge",
+    "GroupedGaussian",
+    "IndividualRates",
     "Ledger",
     "LedgerError",
     "NonPrivate",
@@ -19,7 +31,11 @@ __all__ = [
     "ReleaseId",
     "SampledGaussian",
     "UnreachableBudget",
+    "affordable_steps",
     "compose",
     "epsilon",
+    "individual_rates",
     "noise_multiplier",
+    "sample_rate",
+    "seen_by",
 ]
