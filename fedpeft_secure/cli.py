@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import FedPeftError, InputError
@@ -134,22 +135,46 @@ def run_command(  # noqa: PLR0917 - typer calls by name
         sys.stdout.write(result.to_json() + "\n")
 
 
-@app.command("budget", epilog="Example: fedpeft budget --set privacy.epsilon=3 --set training.rounds=40")
+@app.command("budget", epilog="Example: fedpeft budget --set privacy.epsilon=3 --export plan.csv")
 @one_line_errors
-def budget_command(
-    config: ConfigPath = None, overrides: Overrides = None, as_json: Json = False, debug: Debug = False
+def budget_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", metavar="PATH", help="Show what a ledger holds instead.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write the plan to a new .csv or .json file.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
-    """Shows, before any training, each client's sampling rate, noise, signal-to-noise ratio and total ε."""
+    """Shows, before any training, each client's plan and who limits whom; or what a ledger has spent and has left."""
     del debug
+    from fedpeft_secure.budget_export import export_plan, plan_json
     from fedpeft_secure.budget_table import budget_rows, budget_table
     from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.ledger_table import ledger_rows, ledger_table
 
+    if ledger is not None:
+        if export is not None:
+            raise InputError("--export writes a plan, not a ledger; leave --ledger away, or use --json")
+        given = config is not None or overrides
+        spent = ledger_rows(ledger, load_config(config, overrides=overrides or ()) if given else None)
+        _show([row.model_dump(mode="json") for row in spent], ledger_table(ledger, spent), as_json=as_json)
+        return
     loaded = load_config(config, overrides=overrides or ())
     rows = budget_rows(loaded)
+    if export is not None:
+        export_plan(export, loaded, rows)
+    _show(json.loads(plan_json(rows)), budget_table(loaded, rows), as_json=as_json)
+
+
+def _show(values: list[dict[str, Any]], table: Table, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps([row.model_dump(mode="json") for row in rows], indent=2) + "\n")
+        sys.stdout.write(json.dumps(values, indent=2) + "\n")
     else:
-        Console().print(budget_table(loaded, rows))
+        Console().print(table)
 
 
 @app.command("report", epilog="Example: fedpeft report runs/demo")
