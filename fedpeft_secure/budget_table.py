@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from pydantic import BaseModel
+from rich import box
 from rich.table import Table
 
 import dp
@@ -89,30 +90,41 @@ def budget_table(config: Config, rows: list[BudgetRow]) -> Table:
     columns = {
         "client": [row.client for row in rows],
         "ε budget": [short(row.epsilon_budget) for row in rows],
-        "ε planned": [short(row.epsilon_planned) for row in rows],
+        "planned": [short(row.epsilon_planned) for row in rows],
         "σ/C": [f"{row.noise_multiplier:.3f}" for row in rows],
         "SNR": [short(row.signal_to_noise) for row in rows],
-        "of the sum": [short(row.signal_to_noise_of_sum) for row in rows],
         "variance": [f"{100 * row.variance_share:.0f} %" for row in rows],
     }
     may_differ = {
         "δ": [f"{row.delta:g}" for row in rows],
-        "q": [f"{row.sample_rate:g}" for row in rows],
+        "q": [f"{row.sample_rate:.3g}" for row in rows],
         "C": [f"{row.clip_norm:g}" for row in rows],
         "rounds": [str(row.rounds) for row in rows],
-        "steps": [str(row.steps) for row in rows],
     }
-    columns |= {name: cells for name, cells in may_differ.items() if len(set(cells)) > 1}
-    common = ", ".join(f"{name} = {cells[0]}" for name, cells in may_differ.items() if len(set(cells)) == 1)
-    table = Table(title="Privacy budget by client", caption="\n".join((*_notes(rows), *_meanings(config, common))))
+    grouped = any(row.groups for row in rows)
+    shown = {name for name, cells in may_differ.items() if len(set(cells)) > 1} | ({"q"} if grouped else set())
+    columns |= {name: cells for name, cells in may_differ.items() if name in shown}
+    common = ", ".join(f"{name} = {cells[0]}" for name, cells in may_differ.items() if name not in shown)
+    table = Table(
+        title="Privacy budget by client",
+        caption="\n".join((*_notes(rows), *_meanings(config, common))),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
     for heading in columns:
         table.add_column(heading, justify="left" if heading == "client" else "right", no_wrap=True)
     for row, cells in zip(rows, zip(*columns.values(), strict=True), strict=True):
         table.add_row(*cells)
         for group in row.groups:
-            name = f"  {group.group}, {100 * group.share:g} %"
-            planned = f"q = {group.sample_rate:.3g}"
-            table.add_row(name, short(group.epsilon_budget), short(group.epsilon_planned), planned)
+            own = {
+                "client": f"  {group.group}",
+                "ε budget": short(group.epsilon_budget),
+                "planned": short(group.epsilon_planned),
+                "q": f"{group.sample_rate:.3g}",
+            }
+            table.add_row(*(own.get(name, "") for name in columns))
     return table
 
 
@@ -129,8 +141,8 @@ def _meanings(config: Config, common: str) -> tuple[str, ...]:
     return (
         *((f"For every client: {common}.",) if common else ()),
         f"unit: {privacy.unit}; relation: {privacy.relation}; accountant: {privacy.accountant}; "
-        f"noise: {noise_kind(config)}. SNR: largest norm of a clipped sum over the norm of its noise, for one client and "
-        "for the sum of a whole cohort of such clients. Variance: share of the noise in a sum over everybody.",
+        f"noise: {noise_kind(config)}. SNR: largest norm of a clipped sum over the norm of its noise, for one client. "
+        "Variance: share of the noise in a sum over everybody.",
     )
 
 

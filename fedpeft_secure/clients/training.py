@@ -14,6 +14,7 @@ from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples, physical_batches
+from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
 
@@ -75,8 +76,13 @@ def draw_sample(examples: Examples, plan: RoundPlan, sampler: dp.sampling.Sample
         examples: the client's.
         plan: as the client follows it (`RoundPlan.for_client`).
         sampler: its randomness.
+
+    Raises:
+        PolicyError: If the plan names groups, and nobody knows which example is in which.
     """
-    if plan.groups and examples.groups is not None:
+    if plan.groups:
+        if examples.groups is None:
+            raise PolicyError("the plan gives groups of examples rates of their own, and these examples have no groups")
         return dp.sampling.draw_by_group(sampler, examples.groups, tuple(group.sample_rate for group in plan.groups))
     return sampler.draw(len(examples), plan.sample_rate)
 

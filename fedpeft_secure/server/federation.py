@@ -1,6 +1,6 @@
 """All parties of a simulated run in one process: model, data, clients, keys and the public facts about them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from transformers import PreTrainedTokenizerBase
 
@@ -13,6 +13,7 @@ from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.groups import group_indices
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
@@ -96,7 +97,10 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, listen: Lis
     clients = {
         budget.client: Client(
             name=budget.client,
-            examples=tokenise(texts, tokenizer, max_length=config.model.max_length),
+            examples=replace(
+                tokenise(texts, tokenizer, max_length=config.model.max_length),
+                groups=group_indices(texts, config, budget.client),
+            ),
             budget=budget,
             policy=simulated_policy(config, budget.client, agreed=agreed),
             privacy=config.privacy,

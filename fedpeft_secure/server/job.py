@@ -13,6 +13,7 @@ import dp
 import secagg
 from fedpeft_secure import methods
 from fedpeft_secure.clients.data_guard import check_same_data
+from fedpeft_secure.clients.groups import group_names
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Listener, Notice, PhaseStarted, RunStarted
@@ -79,8 +80,11 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
     with exclusive(directory), dp.Ledger.open(_ledger_path(config, directory)) as ledger:
         with _removed_on_bad_input(directory, new=not resume):
             federation = build_federation(config, run=run_name(directory), ledger=ledger, listen=listen)
-            holders = zip(config.client_names, federation.data.clients, strict=True)
-            check_same_data(_ledger_path(config, directory), dict(holders))
+            holders = dict(zip(config.client_names, federation.data.clients, strict=True))
+            groups = {name: group_names(texts, config, name) for name, texts in holders.items()}
+            check_same_data(
+                _ledger_path(config, directory), holders, {name: found for name, found in groups.items() if found}
+            )
             if not resume:
                 for notice in check_affordable(federation):
                     listen(Notice(text=notice))

@@ -1,16 +1,13 @@
 """Puts the figures of a finished run together."""
 
-import math
 import resource
 import sys
 from typing import Protocol
 
-import dp
 from fedpeft_secure import models
 from fedpeft_secure.budgets import clip_norm_of, noise_kind
 from fedpeft_secure.doctor import processor, versions
 from fedpeft_secure.result import (
-    AggregatePrivacy,
     AttackRow,
     ClientPrivacy,
     Communication,
@@ -22,9 +19,9 @@ from fedpeft_secure.result import (
     Setup,
     Utility,
 )
-from fedpeft_secure.secure_sums import corrupt_clients, sum_plan
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.statements import aggregate_privacy, clients_assumptions
 
 FP32_BYTES = 4
 
@@ -148,26 +145,9 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
         accountant=privacy.accountant,
         noise=noise_kind(federation.config),  # type: ignore[arg-type]  # checked by the model
         clients=tuple(_client_row(federation, budget.client) for budget in federation.budgets),
-        clients_assumptions=_clients_assumptions(federation),
-        aggregate=_aggregate(federation, progress),
+        clients_assumptions=clients_assumptions(federation),
+        aggregate=aggregate_privacy(federation, progress.records),
         departures=progress.departures,
-    )
-
-
-def _clients_assumptions(federation: Federation) -> str:
-    """What must hold for a client's own row to be true: nothing about the server or about other clients."""
-    if not federation.private:
-        return ""
-    unit, kind = federation.config.privacy.unit, noise_kind(federation.config)
-    noise = (
-        "its noise comes from the operating system's generator and stays secret"
-        if kind == "secure"
-        else "its noise were secret, which noise from a seed is not"
-    )
-    return (
-        f"each row bounds what all messages of this client on the ledger together reveal about one {unit}, to the "
-        f"server and all other clients together, whatever they do, if {noise}; its batches stay secret; every run on "
-        "these data uses this ledger; amplification by the choice of cohorts or by the secure sum is not counted in"
     )
 
 
@@ -202,49 +182,6 @@ def _client_row(federation: Federation, client: str) -> ClientPrivacy:
             for group in budget.groups
         ),
     )
-
-
-def _aggregate(federation: Federation, progress: Progress) -> AggregatePrivacy | None:
-    """What the sums alone reveal: the noise of every honest survivor protects every example in the sum.
-
-    The variances of n honest survivors add up to Σ σ_k² ≥ n·min σ², where n is the fewest that any accepted sum holds.
-    Only a release that is linear in its noise adds up so: with a second local step, or an adaptive client optimiser, a
-    client reacts to its own noise alone, and nothing is claimed.
-    """
-    sums, training, privacy = federation.config.secure_sum, federation.config.training, federation.config.privacy
-    linear = training.local_steps == 1 and training.optimizer == "sgd"
-    if not federation.private or sums.protocol == "plain" or not linear:
-        return None
-    honest = _guaranteed_honest(federation)
-    noise = min(budget.noise_multiplier for budget in federation.budgets) * math.sqrt(honest)
-    epsilon = dp.epsilon(
-        noise_multiplier=noise,
-        sample_rate=training.sample_rate,
-        steps=sum(record.attempt + 1 for record in progress.records),
-        delta=privacy.delta,
-        accountant=privacy.accountant,
-        relation=privacy.relation,
-    )
-    colluders = corrupt_clients(sums.adversarial_fraction, federation.config.clients.count)
-    return AggregatePrivacy(
-        epsilon=epsilon,
-        delta=privacy.delta,
-        noise_multiplier=noise,
-        honest_survivors=honest,
-        assumptions=(
-            f"whoever attacks sees only the sums of this run: the {sums.protocol} sum holds against a {sums.server} "
-            f"server with at most {colluders} colluding clients; every sum that clients help to open then holds "
-            f"{honest} honest survivors or more, whose noise adds up"
-        ),
-    )
-
-
-def _guaranteed_honest(federation: Federation) -> int:
-    """The fewest honest survivors of any sum that clients help to open, whatever the server says."""
-    plan = next(iter(federation.clients.values())).policy.agreed
-    if plan is None:
-        return 1
-    return sum_plan(plan, dim=federation.trained.size, directory=federation.keys.directory).guaranteed_honest
 
 
 def _communication(federation: Federation, progress: Progress) -> Communication:

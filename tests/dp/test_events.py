@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp.errors import InvalidParameter
-from dp.events import NonPrivate, PrivacyBudget, SampledGaussian, from_json, merge, to_json
+from dp.events import (
+    GroupedGaussian,
+    NonPrivate,
+    PrivacyBudget,
+    SampledGaussian,
+    from_json,
+    merge,
+    seen_by,
+    to_json,
+)
 
 gaussians = st.builds(
     SampledGaussian,
@@ -62,3 +71,33 @@ def test_frozen_and_infinite_budget():
     with pytest.raises(dataclasses.FrozenInstanceError):
         NonPrivate().steps = 2
     assert PrivacyBudget(epsilon=float("inf"), delta=1e-5).epsilon == float("inf")
+
+
+GROUPED = GroupedGaussian(noise_multiplier=1.5, groups=(("open", 0.2), ("strict", 0.05)), steps=3)
+
+
+def test_a_grouped_event_survives_the_round_trip():
+    assert from_json(to_json(GROUPED)) == GROUPED
+
+
+def test_each_group_sees_its_own_mechanism_and_a_stranger_the_worst():
+    def event(rate):
+        return SampledGaussian(noise_multiplier=1.5, sample_rate=rate, steps=3)
+
+    assert GROUPED.seen_by("strict") == event(0.05)
+    assert GROUPED.seen_by("open") == GROUPED.seen_by(None) == GROUPED.seen_by("unknown") == event(0.2)
+    plain = NonPrivate(steps=2)
+    assert seen_by((plain, GROUPED), "strict") == (plain, event(0.05))
+
+
+@pytest.mark.parametrize(
+    "groups", [(), (("b", 0.1), ("a", 0.1)), (("a", 0.1), ("a", 0.2)), (("a", 0.0),), (("a", 1.1),)]
+)
+def test_groups_that_say_nothing_are_refused(groups):
+    with pytest.raises(InvalidParameter):
+        GroupedGaussian(noise_multiplier=1.0, groups=groups, steps=1)
+
+
+def test_the_budget_of_every_group_must_be_one():
+    with pytest.raises(InvalidParameter, match="epsilon"):
+        PrivacyBudget(epsilon=1.0, delta=1e-5, groups=(("a", 0.0),))

@@ -242,6 +242,25 @@ def test_a_second_run_on_a_ledger_lasts_for_as_long_as_it_has_room(tiny_config, 
         assert 4.0 < row.epsilon_spent <= row.epsilon_budget == 8.0
 
 
+def test_groups_of_examples_have_budgets_of_their_own(tiny_config, tmp_path):
+    groups = {"strict": {"epsilon": 1.0, "share": 0.3}, "open": {"epsilon": 6.0, "share": 0.7}}
+    result = run(tiny_config({"privacy.groups": groups, "attacks.run": ["membership"]}), out=tmp_path / "run")
+    for row in result.privacy.clients:
+        spent = {group.group: group.epsilon_spent for group in row.groups}
+        assert row.epsilon_budget == 6.0
+        assert row.epsilon_spent == spent["open"] <= 6.0
+        assert 0.98 < spent["strict"] <= 1.0
+        rates = {group.group: group.sample_rate for group in row.groups}
+        assert 0.3 * rates["strict"] + 0.7 * rates["open"] == pytest.approx(0.25, rel=0.01)
+        for group, rate in rates.items():
+            accountant = PLDAccountant()
+            gaussian = dp_event.GaussianDpEvent(row.noise_multiplier)
+            accountant.compose(dp_event.PoissonSampledDpEvent(rate, gaussian), row.steps)
+            assert accountant.get_epsilon(row.delta) <= spent[group]
+    assert {charge.event.groups[0][0] for charge in _charges(tmp_path / "run")} == {"open"}
+    assert len(_charges(tmp_path / "run")) == 10, "one release charges all groups in one row"
+
+
 def test_one_ledger_serves_many_runs_and_refuses_to_overspend(tiny_config, tmp_path):
     config = tiny_config(_quick({"privacy.ledger": str(tmp_path / "shared.sqlite")}))
     first = run(config, out=tmp_path / "first")
