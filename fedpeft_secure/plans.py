@@ -18,6 +18,12 @@ Text = Annotated[str, Field(min_length=1)]
 OWN = ("sample_rate", "clip_norm", "nominal_batch", "groups")
 """The terms that a client may have for itself."""
 
+MOST_NOMINAL = 4
+"""The public assumption about sizes: no client has more examples than four times the nominal number."""
+
+ADAMW_STEP = 3.2
+"""AdamW moves a coordinate by at most (1 − β₁)/√(1 − β₂) = 3.17 learning rates (Kingma & Ba 2015, section 2.1)."""
+
 
 class Announced(BaseModel):
     """Base of everything in a plan: strict, because the server may lie."""
@@ -52,6 +58,7 @@ class RoundPlan(Announced):
 
     Its bounds are checked by whoever reads one: a client divides by these numbers, and the server may lie.
     What single clients do otherwise stands in `own_terms`; `for_client` is the plan as one client follows it.
+    `noise_multiplier` is the largest of the run's clients; each client uses its own.
     """
 
     run: Text
@@ -66,6 +73,7 @@ class RoundPlan(Announced):
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
     clip_norm: Positive
+    noise_multiplier: Annotated[float, Field(ge=0)]
     protocol: str
     malicious_server: bool
     min_cohort: Count
@@ -93,15 +101,36 @@ class RoundPlan(Announced):
     def max_weight(self) -> int:
         """Under DP weights are public and equal; without, example counts travel inside the sum, up to this.
 
-        Four times the nominal number of examples; at a sampling rate of 1 that number is the batch itself.
+        MOST_NOMINAL times the nominal number of examples; at a sampling rate of 1 that number is the batch itself.
         """
         if self.private:
             return 1
-        return (
-            4 * math.ceil(self.nominal_batch / self.sample_rate)
-            if self.sample_rate < 1
-            else math.ceil(self.nominal_batch)
-        )
+        if self.sample_rate == 1:
+            return math.ceil(self.nominal_batch)
+        return MOST_NOMINAL * math.ceil(self.nominal_batch / self.sample_rate)
+
+    def max_norm(self, dim: int) -> float:
+        """A public bound on the L2 norm of what an honest client sends, of `dim` values: the sum is checked with it.
+
+        Per-example gradients of a sample of up to MOST_NOMINAL nominal batches, all alike, and noise five standard
+        deviations longer than its expected length; for the client whose own terms allow the most.
+        """
+        steps = self.local_steps * self.learning_rate
+        if self.optimizer == "adamw":
+            return ADAMW_STEP * steps * math.sqrt(dim)
+        followed = [self, *(self.for_client(terms.client) for terms in self.own_terms)]
+        if not self.private:
+            return steps * max(plan.clip_norm for plan in followed)
+        return steps * max(plan.clip_norm * (plan._largest_sum + plan._longest_noise(dim)) for plan in followed)
+
+    @property
+    def _largest_sum(self) -> float:
+        """Of clipped gradients, in clip norms: everybody may be in the group with the highest rate."""
+        return MOST_NOMINAL * max((group.sample_rate / self.sample_rate for group in self.groups), default=1.0)
+
+    def _longest_noise(self, dim: int) -> float:
+        """In clip norms."""
+        return self.noise_multiplier * (math.sqrt(dim) + 5) / self.nominal_batch
 
 
 def pack_request(plan: RoundPlan, state: AdapterState) -> bytes:
@@ -136,8 +165,7 @@ def codec_clip(
     """A public bound on one coordinate of what a client sends: the codec's range under `secure_sum.clip = "auto"`.
 
     A step's clipped sum over `nominal_batch` has L2 norm about `clip_norm` at most, and a coordinate of its noise
-    stays within six standard deviations; AdamW moves a coordinate by at most
-    learning_rate·(1 − β₁)/√(1 − β₂) = 3.17 learning rates a step (Kingma & Ba 2015, section 2.1).
+    stays within six standard deviations.
 
     Args:
         training: the `[training]` table.
@@ -147,5 +175,5 @@ def codec_clip(
     """
     steps = training.local_steps * training.learning_rate
     if training.optimizer == "adamw":
-        return 3.2 * steps
+        return ADAMW_STEP * steps
     return steps * clip_norm * (1 + 6 * noise_multiplier / (nominal_batch or training.nominal_batch))

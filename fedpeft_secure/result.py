@@ -79,6 +79,13 @@ class AggregatePrivacy(Record):
     assumptions: str
 
 
+class LedgerHead(Record):
+    """The end of the ledger's hash chain: with it a ledger that was cut off or rewritten is noticed."""
+
+    charges: int
+    digest: str
+
+
 class Privacy(Record):
     """Every ε with its δ, unit, relation and accountant."""
 
@@ -91,6 +98,7 @@ class Privacy(Record):
     clients_assumptions: str = Field(default="", description="under which the rows of `clients` hold")
     aggregate: AggregatePrivacy | None
     departures: tuple[Departure, ...] = ()
+    ledger: LedgerHead
 
 
 class Communication(Record):
@@ -198,6 +206,7 @@ class RoundRecord(Record):
     accuracy: float | None = Field(description="on the public validation split; null where it was not measured")
     loss: float | None
     epsilon_spent: dict[str, Number]
+    ledger: LedgerHead
     upload_bytes: int = Field(description="of one client, mean over the survivors")
     download_bytes: int = Field(description="of one client, mean over the survivors")
     seconds: dict[str, float]

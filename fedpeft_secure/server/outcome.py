@@ -21,6 +21,7 @@ from fedpeft_secure.result import (
 )
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.ledger_heads import ledger_head
 from fedpeft_secure.server.statements import aggregate_privacy, clients_assumptions
 
 FP32_BYTES = 4
@@ -148,6 +149,7 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
         clients_assumptions=clients_assumptions(federation),
         aggregate=aggregate_privacy(federation, progress.records),
         departures=progress.departures,
+        ledger=ledger_head(federation.ledger),
     )
 
 

@@ -124,7 +124,7 @@ def _other(value: object) -> object:
         return not value
     if isinstance(value, tuple):
         return (*value, GroupRate(name="another", sample_rate=0.1))
-    return f"not-{value}" if isinstance(value, str) else value * 1.0000001 + (0 if isinstance(value, float) else 1)
+    return f"not-{value}" if isinstance(value, str) else value * 1.0000001 + (1e-9 if isinstance(value, float) else 1)
 
 
 @pytest.mark.parametrize("term", AGREED)

@@ -5,7 +5,7 @@ import pytest
 
 import dp
 from fedpeft_secure.budgets import clip_norm_of, divisor
-from fedpeft_secure.result import RoundRecord
+from fedpeft_secure.result import LedgerHead, RoundRecord
 from fedpeft_secure.server import statements
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.statements import aggregate_privacy, clients_assumptions, guaranteed_honest
@@ -26,6 +26,7 @@ def record(number: int, cohort: tuple[str, ...], *, attempt: int = 0) -> RoundRe
         download_bytes=0,
         seconds={},
         model_hash="",
+        ledger=LedgerHead(charges=0, digest=""),
     )
 
 
