@@ -138,7 +138,7 @@ def test_budget_reads_a_ledger(finished, config_path):
     against = json.loads(call("budget", config_path, "--ledger", out / "ledger.sqlite", "--json").stdout)
     assert all(row["left"]["rounds_affordable"] == 0 for row in against)
     assert "rounds left" in call("budget", config_path, "--ledger", out / "ledger.sqlite").stdout
-    assert call("budget", "--ledger", out / "none.sqlite").exit_code == 1
+    assert call("budget", "--ledger", out / "none.sqlite").exit_code == 2
     assert call("budget", "--ledger", out / "ledger.sqlite", "--export", "x.csv").exit_code == 2
 
 
