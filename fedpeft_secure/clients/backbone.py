@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,7 @@ def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, Adapter
     """
     device = choose_device(config.model.device)
     base = models.load_classifier(config.model, num_labels=num_labels, seed=models.head_seed(config))
+    _check_length(base, config)
     model, spec = methods.wrap(
         base,
         config.peft,
@@ -76,6 +78,20 @@ def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, Adapter
         precision=choose_precision(config.training.precision, device),
     )
     return backbone, methods.read_state(model)
+
+
+def _check_length(base: torch.nn.Module, config: Config) -> None:
+    """Virtual tokens take positions too."""
+    model: Any = base.config
+    positions = getattr(model, "max_position_embeddings", None)
+    if model.model_type == "roberta":  # counts from behind its padding id
+        positions -= model.pad_token_id + 1
+    virtual = config.peft.virtual_tokens if config.peft.method in ("prefix", "prompt") else 0
+    if positions is not None and config.model.max_length + virtual > positions:
+        raise ConfigError(
+            f"model.max_length: {config.model.max_length} and {virtual} virtual tokens exceed this model's {positions} "
+            "positions; lower it or peft.virtual_tokens"
+        )
 
 
 def choose_device(wanted: str) -> torch.device:
