@@ -1,6 +1,6 @@
 """Where ghost clipping pays: the cost rule, justified by `benchmarks/ghost_clipping.py`."""
 
-CACHED_VALUES = 2**20
+CACHED_VALUES = 2**21
 """Rows of fewer values in all stay in a processor's cache, where writing them out costs next to nothing."""
 
 GRAM_COST = 40
