@@ -1,6 +1,7 @@
 """All parties of a simulated run in one process: model, data, clients, keys and the public facts about them."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
@@ -13,6 +14,7 @@ from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets, plann
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.memory import memory_file
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
@@ -36,6 +38,7 @@ class Federation:
         strategy, strategy_reason: how updates are aggregated, and why so.
         budgets: one a client.
         clients: by name.
+        ledger: that of all simulated clients.
         keys: everybody's identities, in simulation.
         start: the adapter before the first round.
         validation, test: public examples, tokenised.
@@ -50,6 +53,7 @@ class Federation:
     strategy_reason: str
     budgets: tuple[ClientBudget, ...]
     clients: dict[str, Client] = field(repr=False)
+    ledger: dp.Ledger = field(repr=False)
     keys: secagg.Cohort = field(repr=False)
     start: AdapterState = field(repr=False)
     validation: Examples = field(repr=False)
@@ -75,7 +79,7 @@ class Federation:
         return tokenise(texts, self.tokenizer, max_length=self.config.model.max_length)
 
 
-def build_federation(config: Config, *, run: str, ledger: dp.Ledger, listen: Listener) -> Federation:
+def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path: Path, listen: Listener) -> Federation:
     """Loads data and model, plans budgets and sets up every party.
 
     Raises:
@@ -110,6 +114,7 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, listen: Lis
             identity=keys.identities[budget.client],
             directory=keys.directory,
             physical_batch=config.training.physical_batch,
+            memory_file=memory_file(ledger_path, budget.client),
         )
         for budget, texts in zip(budgets, data.clients, strict=True)
     }
@@ -123,6 +128,7 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, listen: Lis
         strategy_reason=reason,
         budgets=budgets,
         clients=clients,
+        ledger=ledger,
         keys=keys,
         start=start,
         validation=tokenise(data.validation, tokenizer, max_length=config.model.max_length),
