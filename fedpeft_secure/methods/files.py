@@ -11,8 +11,9 @@ from torch import nn
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.errors import ModelError
 from fedpeft_secure.methods.base import AdaptedModel
+from fedpeft_secure.methods.prefixed import PrefixedModel
 from fedpeft_secure.methods.selected import SelectedModel
-from fedpeft_secure.methods.state import ADAPTER, spec_of, write_state
+from fedpeft_secure.methods.state import ADAPTER, PREFIX, spec_of, write_state
 
 CONFIG, VALUES = "adapter_config.json", "adapter_model.safetensors"
 
@@ -41,7 +42,10 @@ def load_adapter(base: nn.Module, folder: Path) -> AdaptedModel:
     if OWN_METHOD not in own:
         return PeftModel.from_pretrained(base, str(folder))
     with safe_open(str(folder / VALUES), framework="np") as file:
-        names = {name.removeprefix("base_model.") for name in file.keys()}  # noqa: SIM118 — no mapping
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 — no mapping
+    if PREFIX in shapes:
+        base = PrefixedModel(base, virtual_tokens=shapes[PREFIX][0])
+    names = {name.removeprefix("base_model.") for name in shapes}
     if not names <= {name for name, _ in base.named_parameters()}:
         raise ModelError(f"{folder} is no adapter of this model; load the run's own base (models.load_base)")
     model = SelectedModel(base, selected=names, method=own[OWN_METHOD], public_name=own["base_model_name_or_path"])

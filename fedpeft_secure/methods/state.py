@@ -15,6 +15,9 @@ PROMPT = "prompt_encoder.embedding.weight"
 PROMPT_IN_FILE = "prompt_embeddings"
 """Virtual tokens and prefixes have another name in PEFT's file than in its model."""
 
+PREFIX = "base_model.prefix.weight"
+"""A prefix of our own."""
+
 
 def spec_of(model: nn.Module) -> AdapterSpec:
     """The structure of the adapter of `model`, under the names of PEFT's file format."""
@@ -59,7 +62,8 @@ def base_values(model: nn.Module) -> int:
     """How many values the base model has with its head: what full fine-tuning would send."""
     everything = sum(parameter.numel() for parameter in model.parameters())
     if not isinstance(model, PeftModel):
-        return everything
+        added = [parameter for name, parameter in model.named_parameters() if name == PREFIX]
+        return everything - sum(parameter.numel() for parameter in added)
     # PEFT keeps the original of the trained head, so without the adapter what is left is the model with its head.
     return everything - spec_of(model).size
 

@@ -305,7 +305,13 @@ def test_other_architectures_run_the_whole_job(tiny_config, tmp_path, request, a
 
 @pytest.mark.parametrize(
     ("method", "architecture"),
-    [("bitfit", "tiny_bert"), ("prompt", "tiny_t5"), ("prefix", "tiny_roberta"), ("rslora", "tiny_distilbert")],
+    [
+        ("bitfit", "tiny_bert"),
+        ("prompt", "tiny_t5"),
+        ("prefix", "tiny_roberta"),
+        ("prefix", "tiny_t5"),
+        ("rslora", "tiny_distilbert"),
+    ],
 )
 def test_other_methods_run_the_whole_job(tiny_config, tmp_path, request, method, architecture):
     model = request.getfixturevalue(architecture)
