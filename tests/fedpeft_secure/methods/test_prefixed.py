@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fedpeft_secure import models
-from fedpeft_secure.config import ModelConfig
+from fedpeft_secure import methods, models
+from fedpeft_secure.config import ModelConfig, PeftTable
 from fedpeft_secure.errors import ModelError
 from fedpeft_secure.methods import prefixed
 from fedpeft_secure.methods.prefixed import PrefixedModel, prefixed_attention, self_attentions
@@ -72,3 +72,9 @@ def test_a_layer_that_does_not_ask_for_its_prefix_is_noticed(tiny_distilbert: Pa
     with pytest.raises(ModelError, match=r"^peft.method: DistilBertSelfAttention .* takes no prefix"):
         model(IDS, MASK)
     assert not prefixed._given
+
+
+def test_an_unknown_attention_is_refused(tiny_distilbert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefixed, "HEAD_WIDTH", {})
+    with pytest.raises(ModelError, match=r"^peft.method: no prefix for models of type distilbert .*; use"):
+        methods.wrap(base_of(tiny_distilbert), PeftTable(method="prefix"), public_name="x", seed=1)
