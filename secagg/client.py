@@ -13,6 +13,7 @@ from secagg.crypto import (
     Agreement,
     commit,
     digest,
+    pair_key,
     seal,
     sealing_key,
     unseal,
@@ -180,13 +181,16 @@ def _upload(state: Shared, memory: ClientMemory, payload: bytes) -> Step:
 
 def _masked(state: Shared, near: list[int]) -> tuple[Residues, ...]:
     """y = x + PRG(b) + Σ_{j>i} PRG(s_ij) - Σ_{j<i} PRG(s_ij) modulo 2^m, over the neighbours that shared."""
-    layout, agreement = state.public.plan.layout, Agreement(state.mask_private)
+    public, agreement = state.public, Agreement(state.mask_private)
+    layout, own, names = public.plan.layout, public.position, public.plan.clients
     masker = Masker(layout, session=state.session)
     masked = tuple(array.copy() for array in state.contribution.residues)
     masker.add(masked, key=state.seed, purpose=SELF_MASK)
     for other in near:
-        key = agreement.with_public(state.roster.adverts[other].mask_key)
-        add = masker.add if state.public.position < other else masker.subtract
+        shared = agreement.with_public(state.roster.adverts[other].mask_key)
+        first, second = names[min(own, other)], names[max(own, other)]
+        key = pair_key(shared, session=state.session, first=first, second=second)
+        add = masker.add if own < other else masker.subtract
         add(masked, key=key, purpose=PAIR_MASK)
     layout.reduce(masked)
     return masked
