@@ -1,5 +1,6 @@
 """Every lie that a client can tell the server, and every message that arrives late, twice or broken."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -279,6 +280,23 @@ def test_the_norm_of_the_sum_is_bounded():
                 biased.clients[name] = secagg.MaskedSum().client(biased.plan, member=member, contribution=contribution)
             with pytest.raises(secagg.RoundFailedError, match="norm"):
                 biased.finish(())
+
+
+def test_a_flood_of_copies_costs_little():
+    round_ = make_round()
+    sent = round_.answers(())
+    flood = tuple(replace(sent[0], payload=sent[0].payload[:-4] + i.to_bytes(4, "big")) for i in range(50_000))
+    started = time.perf_counter()
+    _, requests = round_.server.step((*sent, *flood))
+    assert time.perf_counter() - started < 5
+    assert len(requests) == len(NAMES)
+
+
+def test_what_strangers_write_stays_on_one_line():
+    round_ = make_round()
+    sent = round_.answers(())
+    round_.server, _ = round_.server.step((*sent, replace(sent[0], sender="a\nb", phase="x\ny")))
+    assert round_.server.rejected == (r"'x\ny': 'a\nb': late, early or from a stranger",)
 
 
 def test_a_spent_server_session():
