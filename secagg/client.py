@@ -201,7 +201,9 @@ def _accept_survivors(state: Uploaded, memory: ClientMemory, payload: bytes) -> 
     survivors = wire.parse_set(payload, num_clients=len(plan.clients))
     rules.check_survivors(survivors, sharers=state.sharers, own_position=public.position, plan=plan)
     rules.check_enough(survivors, plan=plan, graph=public.graph, neighbours=state.neighbours, doing="survived")
-    return survivors, memory.with_survivors(plan, tuple(plan.clients[position] for position in survivors))
+    names = tuple(plan.clients[position] for position in survivors)
+    rules.check_weights(names, plan=plan, graph=public.graph, own=public.signer.name)
+    return survivors, memory.with_survivors(plan, names)
 
 
 def _confirm(state: Uploaded, memory: ClientMemory, payload: bytes) -> Step:

@@ -97,7 +97,15 @@ def test_a_key_of_low_order_under_a_curious_plan():
     assert refused
 
 
-@pytest.mark.parametrize(("everybody", "plan"), [(False, {}), (True, {"manifest": "ranks"}), (True, {"min_cohort": 5})])
+@pytest.mark.parametrize(
+    ("everybody", "plan"),
+    [
+        (False, {}),
+        (True, {"manifest": "ranks"}),
+        (True, {"min_cohort": 5}),
+        (True, {"weights": (3, 3, 3, 3, 2, 2, 2, 2)}),
+    ],
+)
 def test_a_forged_client_far_away_cannot_fill_up_a_cohort_or_a_coordinate(everybody, plan):
     """Its honest neighbours refuse it, and would not be missed; who counts on it must notice."""
     if "manifest" in plan:
