@@ -1,4 +1,8 @@
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import secagg
 from secagg.manifest import Entry, Manifest, part_digest
@@ -35,6 +39,28 @@ def test_fewest_fillers():
     assert Manifest().fewest_fillers(("a", "b", "c"), dim=10) == 3
     nobody = Manifest(entries={"a": Entry(parts=(), covered=())})
     assert nobody.fewest_fillers(("a",), dim=10) == 0
+
+
+def test_a_hostile_number_of_ranges_is_counted_quickly():
+    """A hundred clients with five hundred ranges each, all different: cuts times ranges would take hours."""
+    names = tuple(f"c{i:03}" for i in range(100))
+    entries = {
+        name: Entry(parts=(), covered=tuple((1000 * j + i, 1000 * j + i + 500) for j in range(500)))
+        for i, name in enumerate(names)
+    }
+    started = time.perf_counter()
+    assert Manifest(entries=entries).fewest_fillers(names, dim=600_000) == 1
+    assert time.perf_counter() - started < 5
+
+
+@given(st.lists(st.sets(st.integers(0, 12), max_size=6), min_size=1, max_size=5))
+def test_fewest_fillers_against_counting(bounds):
+    rows = [sorted(row)[: len(row) // 2 * 2] for row in bounds]
+    entries = {
+        str(i): Entry(parts=(), covered=tuple(zip(row[::2], row[1::2], strict=True))) for i, row in enumerate(rows)
+    }
+    counts = [sum(any(a <= x < b for a, b in entry.covered) for entry in entries.values()) for x in range(12)]
+    assert Manifest(entries=entries).fewest_fillers(tuple(entries), dim=12) == min(filter(None, counts), default=0)
 
 
 def test_the_digest_covers_everything():
