@@ -10,6 +10,7 @@ import secagg
 from secagg import masked_messages as wire
 from secagg.crypto import x25519_public
 from secagg.messages import SERVER
+from secagg.signing import Signer
 from tests.secagg.rounds import ALL_PHASES, NAMES, for_client, make_round, swapped
 
 ME = "client-2"
@@ -267,6 +268,23 @@ def test_confirmations_of_strangers_do_not_count():
     signatures = wire.parse_signatures(for_client(requests, ME).payload, num_clients=8)
     with pytest.raises(secagg.RefusedError, match="not from a surviving neighbour"):
         step(round_, requests, wire.pack_signatures({**signatures, far: bytes(64)}, num_clients=8))
+
+
+def test_confirmations_of_the_vanished_do_not_count():
+    """A corrupt client that is listed as dropped signs the very sets that say so."""
+    names = NAMES[:6]  # everybody is a neighbour
+    round_ = make_round(names)
+    requests = round_.requests("upload")
+    round_.clients.pop("client-5")
+    round_.server, requests = round_.server.step(round_.answers(requests))
+    round_.server, requests = round_.server.step(round_.answers(requests))
+    state = round_.clients[ME]._state
+    body = wire.confirmed_sets(state.sharers, state.survivors, num_clients=6)
+    signer = Signer(name="client-5", identity=round_.cohort.identities["client-5"])
+    signature = signer.signed("confirm", context=state.session, body=body)[-64:]
+    signatures = wire.parse_signatures(for_client(requests, ME).payload, num_clients=6)
+    with pytest.raises(secagg.RefusedError, match="not from a surviving neighbour"):
+        step(round_, requests, wire.pack_signatures({**signatures, 5: signature}, num_clients=6))
 
 
 def test_a_replayed_confirmation_of_another_session():
