@@ -143,6 +143,19 @@ def test_below_the_minimum_cohort():
         step(round_, requests, wire.Roster(adverts=adverts).to_bytes(num_clients=8))
 
 
+@pytest.mark.parametrize("malicious", [True, False])
+def test_two_rosters_never_share_a_session(malicious):
+    """Some clients are shown a roster without client-7, all of it signed: no mask of theirs cancels with the others'."""
+    round_ = make_round(malicious=malicious)
+    requests = round_.requests("share")
+    whole = wire.Roster.parse(
+        for_client(requests, ME).payload, num_clients=8, signature_bytes=64 if malicious else 0
+    ).adverts
+    part = wire.Roster(adverts={p: a for p, a in whole.items() if p != 7}).to_bytes(num_clients=8)
+    sessions = [step(round_, requests, payload, name=name)[0] for name, payload in ((ME, part), ("client-3", None))]
+    assert sessions[0]._state.session != sessions[1]._state.session
+
+
 # --- the share set ----------------------------------------------------------------------------------------------------
 
 
@@ -425,6 +438,18 @@ def test_split_models_get_no_sum():
 
     with pytest.raises(secagg.RefusedError, match="others may hold another model"):
         make_round(manifest=manifest, members=lied_to)
+
+
+def test_under_a_curious_plan_two_models_never_share_a_session():
+    """Without signatures the session itself, and so every mask, depends on the plan and its manifest."""
+    rounds = [
+        make_round(manifest=secagg.Manifest.whole_model(secagg.part_digest(model)), malicious=False)
+        for model in (b"a", b"b")
+    ]
+    first, second = (round_.requests("share") for round_ in rounds)
+    assert first == second  # the same seeds, hence the same keys
+    sessions = {step(round_, first)[0]._state.session for round_ in rounds}
+    assert len(sessions) == 2
 
 
 def test_two_plans_for_two_models_never_share_a_session():
