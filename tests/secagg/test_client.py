@@ -145,7 +145,7 @@ def test_below_the_minimum_cohort():
 
 @pytest.mark.parametrize("malicious", [True, False])
 def test_two_rosters_never_share_a_session(malicious):
-    """Some clients are shown a roster without client-7, all of it signed: no mask of theirs cancels with the others'."""
+    """Some clients are shown a roster without client-7, all of it signed: their masks cancel with nobody else's."""
     round_ = make_round(malicious=malicious)
     requests = round_.requests("share")
     whole = wire.Roster.parse(
