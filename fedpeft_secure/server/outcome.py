@@ -24,6 +24,7 @@ from fedpeft_secure.result import (
 from fedpeft_secure.secure_sums import corrupt_clients, sum_plan
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.ledger_heads import ledger_head
 
 FP32_BYTES = 4
 
@@ -145,6 +146,7 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
         noise=noise_kind(federation.config),  # type: ignore[arg-type]  # checked by the model
         clients=tuple(_client_row(federation, budget.client) for budget in federation.budgets),
         aggregate=_aggregate(federation, progress),
+        ledger=ledger_head(federation.ledger),
     )
 
 
