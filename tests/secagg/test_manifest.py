@@ -70,8 +70,9 @@ def test_the_digest_covers_everything():
         Manifest(parts=MIXED.parts, entries={**MIXED.entries, "c": Entry(parts=("high",), covered=((0, 4), (6, 8)))}),
         Manifest(parts=MIXED.parts, entries={**MIXED.entries, "c": Entry(parts=("low",), covered=((0, 4), (6, 9)))}),
         Manifest(parts=MIXED.parts, entries={n: e for n, e in MIXED.entries.items() if n != "c"}),
+        Manifest(parts=MIXED.parts, entries={"d" if n == "c" else n: e for n, e in MIXED.entries.items()}),
     ]
-    assert len({manifest.digest for manifest in (MIXED, *changed)}) == 6
+    assert len({manifest.digest for manifest in (MIXED, *changed)}) == 7
 
 
 @pytest.mark.parametrize(
