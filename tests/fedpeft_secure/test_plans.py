@@ -207,9 +207,7 @@ def test_the_norm_bound_of_adamw_is_that_of_its_coordinates(plan: RoundPlan) -> 
     assert adamw.max_norm(100) == pytest.approx(0.32 * 10)
 
 
-def test_the_norm_of_a_sum_is_bounded_for_the_client_whose_own_terms_allow_the_most(
-    make_plan: Callable[..., RoundPlan],
-) -> None:
+def test_the_norm_of_a_sum_is_bounded_for_the_client_whose_own_terms_allow_the_most(make_plan) -> None:
     """The sums of all clients are checked with one bound: a client with own terms must never exceed it."""
     own = {"client": "client-2", "sample_rate": 0.125, "clip_norm": 3.0, "nominal_batch": 5.0}
     plan = make_plan(noise_multiplier=2.0, own_terms=(own,))
