@@ -3,12 +3,21 @@
 from dp.accounting import compose, epsilon, noise_multiplier
 from dp.charges import Charge, ReleaseId
 from dp.errors import BudgetExceeded, LedgerError, PrivacyError, UnreachableBudget
-from dp.events import NonPrivate, PrivacyBudget, PrivacyEvent, PrivacySpent, SampledGaussian
+from dp.events import (
+    DiscreteGaussianSum,
+    NonPrivate,
+    PrivacyBudget,
+    PrivacyEvent,
+    PrivacySpent,
+    SampledGaussian,
+    SkellamSum,
+)
 from dp.ledger import Ledger
 
 __all__ = [
     "BudgetExceeded",
     "Charge",
+    "DiscreteGaussianSum",
     "Ledger",
     "LedgerError",
     "NonPrivate",
@@ -18,6 +27,7 @@ __all__ = [
     "PrivacySpent",
     "ReleaseId",
     "SampledGaussian",
+    "SkellamSum",
     "UnreachableBudget",
     "compose",
     "epsilon",

@@ -26,7 +26,7 @@ def coarse_bound(events: tuple[SampledGaussian, ...], delta: float) -> float:
     """A Rényi bound on few orders, in about a millisecond: only used to start searches and to choose meshes."""
     from opacus.accountants.analysis import rdp
 
-    with _quiet():
+    with quiet():
         total = sum(
             rdp.compute_rdp(q=e.sample_rate, noise_multiplier=e.noise_multiplier, steps=e.steps, orders=_COARSE_ORDERS)
             for e in events
@@ -53,7 +53,7 @@ def rdp_bound(events: tuple[SampledGaussian, ...], delta: float) -> float:
     from dp_accounting.rdp import RdpAccountant
 
     accountant = RdpAccountant()
-    with _quiet():
+    with quiet():
         accountant.compose(_google_event(events))
         return float(accountant.get_epsilon(delta))
 
@@ -69,7 +69,7 @@ def pld_bound(events: tuple[SampledGaussian, ...], delta: float, relation: Relat
         1.0, coarse_bound(events, delta) / 100
     )  # pessimistic at any interval; coarser only where ε is vast
     accountant = PLDAccountant(relation_of_google, interval)
-    with _quiet():
+    with quiet():
         accountant.compose(_google_event(events))
         return float(accountant.get_epsilon(delta))
 
@@ -100,7 +100,7 @@ def _prv_at(events: tuple[SampledGaussian, ...], delta: float, error: float) -> 
     from opacus.accountants.analysis.prv import compose_heterogeneous
 
     mechanisms = tuple((e.noise_multiplier, e.sample_rate, 1 << max(5, (e.steps - 1).bit_length())) for e in events)
-    with _quiet():
+    with quiet():
         discrete = _discretized(mechanisms, delta, error)
         composed = compose_heterogeneous(dprvs=list(discrete), num_self_compositions=[e.steps for e in events])
         return float(composed.compute_epsilon(delta, delta / 1000, error)[2])
@@ -134,7 +134,7 @@ def _discretized(mechanisms: tuple[tuple[float, float, int], ...], delta: float,
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hushes the libraries' advice about orders that they leave out; leaving one out only raises the bound."""
     absl = logging.getLogger("absl")
     with _HUSH:  # warnings' filters and log levels belong to the whole process
