@@ -7,7 +7,7 @@ import math
 from functools import lru_cache
 
 from dp.bounds import coarse_bound, pld_bound, prv_bound, rdp_bound
-from dp.distributed.accounting import as_gaussian, rdp_bound_with_sums
+from dp.distributed.accounting import as_gaussian
 from dp.errors import InvalidParameter, UnreachableBudget, UnsupportedAccounting
 from dp.events import (
     ACCOUNTANTS,
@@ -127,7 +127,7 @@ def _compose_merged(
     if not gaussians and not sums:
         return 0.0
     if accountant == "rdp":
-        return rdp_bound_with_sums(gaussians, sums, delta) if sums else rdp_bound(gaussians, delta)
+        return rdp_bound(gaussians, delta, sums)
     if sums:
         if relation != "add_remove":
             raise UnsupportedAccounting("sums of noise shares are accounted for under add_remove only")

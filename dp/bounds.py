@@ -13,8 +13,10 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dp.events import Relation, SampledGaussian
+from dp.distributed.accounting import rdp_of_sum
+from dp.events import DiscreteGaussianSum, Relation, SampledGaussian, SkellamSum
 
 _PRV_ERRORS = (1e-1, 1e-2, 1e-3, 1e-4)  # absolute error of ε; the first that is at most half a percent of ε is used
 _PRV_MAX_POINTS = 1 << 22
@@ -26,7 +28,7 @@ def coarse_bound(events: tuple[SampledGaussian, ...], delta: float) -> float:
     """A Rényi bound on few orders, in about a millisecond: only used to start searches and to choose meshes."""
     from opacus.accountants.analysis import rdp
 
-    with quiet():
+    with _quiet():
         total = sum(
             rdp.compute_rdp(q=e.sample_rate, noise_multiplier=e.noise_multiplier, steps=e.steps, orders=_COARSE_ORDERS)
             for e in events
@@ -48,14 +50,27 @@ def _google_event(events: tuple[SampledGaussian, ...]) -> object:
     )
 
 
-def rdp_bound(events: tuple[SampledGaussian, ...], delta: float) -> float:
-    """Google's Rényi accountant, add/remove."""
+def rdp_bound(
+    events: tuple[SampledGaussian, ...], delta: float, sums: tuple[SkellamSum | DiscreteGaussianSum, ...] = ()
+) -> float:
+    """Google's Rényi accountant, add/remove; sums of noise shares at the orders for which they have a proof."""
+    from dp_accounting.rdp import RdpAccountant, compute_epsilon
+
+    with _quiet():
+        orders = np.asarray(RdpAccountant().orders)
+        total = sum((e.steps * _rdp_of_one_step(e.noise_multiplier, e.sample_rate) for e in events), 0.0 * orders)
+        total += sum((e.steps * rdp_of_sum(e, orders) for e in sums), 0.0 * orders)
+        proven = np.isfinite(total)
+        return float(compute_epsilon(orders[proven], total[proven], delta)[0])
+
+
+@lru_cache(maxsize=1024)
+def _rdp_of_one_step(noise_multiplier: float, sample_rate: float) -> NDArray[np.float64]:
+    """Rényi divergences at the accountant's own orders; they add up over steps, so that one evaluation serves a run."""
     from dp_accounting.rdp import RdpAccountant
 
-    accountant = RdpAccountant()
-    with quiet():
-        accountant.compose(_google_event(events))
-        return float(accountant.get_epsilon(delta))
+    step = SampledGaussian(noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=1)
+    return np.asarray(RdpAccountant().compose(_google_event((step,))).rdp)
 
 
 def pld_bound(events: tuple[SampledGaussian, ...], delta: float, relation: Relation) -> float:
@@ -69,7 +84,7 @@ def pld_bound(events: tuple[SampledGaussian, ...], delta: float, relation: Relat
         1.0, coarse_bound(events, delta) / 100
     )  # pessimistic at any interval; coarser only where ε is vast
     accountant = PLDAccountant(relation_of_google, interval)
-    with quiet():
+    with _quiet():
         accountant.compose(_google_event(events))
         return float(accountant.get_epsilon(delta))
 
@@ -100,7 +115,7 @@ def _prv_at(events: tuple[SampledGaussian, ...], delta: float, error: float) -> 
     from opacus.accountants.analysis.prv import compose_heterogeneous
 
     mechanisms = tuple((e.noise_multiplier, e.sample_rate, 1 << max(5, (e.steps - 1).bit_length())) for e in events)
-    with quiet():
+    with _quiet():
         discrete = _discretized(mechanisms, delta, error)
         composed = compose_heterogeneous(dprvs=list(discrete), num_self_compositions=[e.steps for e in events])
         return float(composed.compute_epsilon(delta, delta / 1000, error)[2])
@@ -134,7 +149,7 @@ def _discretized(mechanisms: tuple[tuple[float, float, int], ...], delta: float,
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Hushes the libraries' advice about orders that they leave out; leaving one out only raises the bound."""
     absl = logging.getLogger("absl")
     with _HUSH:  # warnings' filters and log levels belong to the whole process
