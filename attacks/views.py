@@ -51,7 +51,7 @@ def read_view(
         observed = read_contribution(transcript, sums, threat.target)
         contributors, granularity = (threat.target,), Granularity.INDIVIDUAL
         weight = _weight(transcript, sums, threat.target)
-    stddevs = [noise_stddev(plan, noise_multipliers[name]) for name in contributors]
+    stddevs = [noise_stddev(plan.for_client(name), noise_multipliers[name]) for name in contributors]
     return View(
         threat=threat,
         granularity=granularity,

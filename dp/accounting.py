@@ -23,6 +23,7 @@ from dp.events import (
     require_delta,
     require_epsilon,
     require_sample_rate,
+    seen_by,
 )
 
 MAX_NOISE_MULTIPLIER = 1e6
@@ -65,11 +66,13 @@ def compose(
 ) -> float:
     """Returns an upper bound on the ε of all `events` together, chosen adaptively or not; 0 for none.
 
+    It holds for every example; `dp.events.seen_by` gives the events of one group of examples.
+
     Raises: InvalidParameter; UnsupportedAccounting for replace_one with an accountant that has no proof for it.
     """
     _require_known(accountant, relation)
     require_delta(delta)
-    return _compose_merged(merge(events), float(delta), accountant, relation)
+    return _compose_merged(merge(seen_by(events)), float(delta), accountant, relation)
 
 
 def noise_multiplier(

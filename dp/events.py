@@ -50,6 +50,35 @@ class NonPrivate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GroupedGaussian:
+    """`SampledGaussian` in which every group of examples enters with a rate of its own (IDP-SGD, *Sample*).
+
+    Args:
+        noise_multiplier: σ > 0, common to all groups, as is the clip norm.
+        groups: (name, q) of each group, by name; public.
+        steps: T ≥ 1.
+    Source: Boenisch et al. 2023 (Have it your way), section 4.1.
+    """
+
+    noise_multiplier: float
+    groups: tuple[tuple[str, float], ...]
+    steps: int
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.groups]
+        if not names or names != sorted(set(names)):
+            raise InvalidParameter(f"groups={self.groups!r} must name every group once, in alphabetical order")
+        for name in (*names, None):
+            self.seen_by(name)
+
+    def seen_by(self, group: str | None) -> SampledGaussian:
+        """The mechanism that examples of `group` go through; the worst one for a name that is not among them."""
+        rates = dict(self.groups)
+        rate = max(rates.values()) if group is None or group not in rates else rates[group]
+        return SampledGaussian(noise_multiplier=self.noise_multiplier, sample_rate=rate, steps=self.steps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SkellamSum:
     """`steps` sums of integer vectors, with the sum of `shares` independent Skellam variates on each coordinate.
 
@@ -102,22 +131,25 @@ class DiscreteGaussianSum:
         return math.sqrt(self.shares * self.share_variance / self.squared_norm)
 
 
-PrivacyEvent = SampledGaussian | NonPrivate | SkellamSum | DiscreteGaussianSum
-_CLASSES: dict[str, type[PrivacyEvent]] = {
-    cls.__name__: cls for cls in (SampledGaussian, NonPrivate, SkellamSum, DiscreteGaussianSum)
-}
+PrivacyEvent = SampledGaussian | GroupedGaussian | NonPrivate | SkellamSum | DiscreteGaussianSum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrivacyBudget:
-    """The most that one client may ever spend: ε (or infinity) at a public δ."""
+    """The most that one client may ever spend: ε (or infinity) at a public δ.
+
+    `groups` holds (name, ε) of the groups of examples that have budgets of their own; no example may pass `epsilon`.
+    """
 
     epsilon: float
     delta: float
+    groups: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         require_epsilon(self.epsilon)
         require_delta(self.delta)
+        for _, epsilon in self.groups:
+            require_epsilon(epsilon)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +161,11 @@ class PrivacySpent:
     unit: Unit
     relation: Relation
     accountant: Accountant
+
+
+def seen_by(events: tuple[PrivacyEvent, ...], group: str | None = None) -> tuple[PrivacyEvent, ...]:
+    """What examples of `group` went through; without a name, what those with the highest rates did: a bound for all."""
+    return tuple(event.seen_by(group) if isinstance(event, GroupedGaussian) else event for event in events)
 
 
 def merge(events: tuple[PrivacyEvent, ...]) -> tuple[PrivacyEvent, ...]:
@@ -153,7 +190,12 @@ def from_json(text: str) -> PrivacyEvent:
     try:
         fields = json.loads(text)
         kind = fields.pop("kind")
-        return _CLASSES[kind](**fields)
+        classes: dict[str, type[PrivacyEvent]] = {
+            cls.__name__: cls for cls in (SampledGaussian, GroupedGaussian, NonPrivate, SkellamSum, DiscreteGaussianSum)
+        }
+        if kind == "GroupedGaussian":
+            fields["groups"] = tuple((str(name), rate) for name, rate in fields["groups"])
+        return classes[kind](**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidParameter(
             f"not a privacy event of this version: {text[:80]!r}; read it with the version that wrote it"

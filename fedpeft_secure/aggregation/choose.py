@@ -1,7 +1,6 @@
 """Finds a strategy by name, by "package.module:Name", or the best one for the configuration ("auto")."""
 
 import importlib
-import math
 
 from fedpeft_secure.aggregation.base import Reads, Strategy
 from fedpeft_secure.aggregation.fedit import FedIT
@@ -32,7 +31,7 @@ def choose_strategy(config: Config) -> tuple[Strategy, str]:
 
 
 def _best_for(config: Config) -> tuple[str, str]:
-    if any(math.isfinite(config.epsilon_of(client)) for client in config.client_names):
+    if any(config.is_private(client) for client in config.client_names):
         return "fedsvd", "under DP: noise enters B only, and re-orthogonalising between rounds costs no privacy"
     return "fedit", "without DP: both factors learn, and at few local steps the mean of factors is nearly exact"
 

@@ -15,12 +15,14 @@ from fedpeft_secure.data import LabelledTexts
 class Examples:
     """Tokenised texts with labels; private where they are a client's.
 
-    token_ids holds one list of ids a text, special tokens included; labels has shape (n,).
+    token_ids holds one list of ids a text, special tokens included; labels has shape (n,). groups, of shape (n,), says
+    which of the client's groups of budgets each is in; None where all share one.
     """
 
     token_ids: tuple[list[int], ...] = field(repr=False)
     labels: np.ndarray = field(repr=False)
     padding_id: int
+    groups: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.token_ids)

@@ -83,7 +83,7 @@ class Client:
         if stored is None:
             self._check_budget(plan)
             task = LocalTask(
-                plan=plan,
+                plan=plan.for_client(self.name),
                 trained=trained,
                 noise_multiplier=self.budget.noise_multiplier,
                 sampling=self.randomness.sampling(plan),
@@ -133,20 +133,34 @@ class Client:
         except secagg.CodecError:
             return UNSENDABLE
 
+    def shortage(self, plan: RoundPlan) -> str:
+        """Why the ledger has no room for this release, or empty: a public fact, asked before a cohort is chosen."""
+        release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
+        if self.ledger.contribution(self.name, release) is not None:
+            return ""
+        try:
+            self._check_budget(plan)
+        except dp.BudgetExceeded as error:
+            return str(error)
+        return ""
+
     def _event(self, plan: RoundPlan) -> dp.PrivacyEvent:
         """What this release is, from the plan that is followed, not from the one that was promised."""
+        own = plan.for_client(self.name)
         if not self.budget.private:
-            return dp.NonPrivate(steps=plan.local_steps)
-        return dp.SampledGaussian(
-            noise_multiplier=self.budget.noise_multiplier, sample_rate=plan.sample_rate, steps=plan.local_steps
-        )
+            return dp.NonPrivate(steps=own.local_steps)
+        noise_multiplier = self.budget.noise_multiplier
+        if own.groups:
+            groups = tuple(sorted((group.name, group.sample_rate) for group in own.groups))
+            return dp.GroupedGaussian(noise_multiplier=noise_multiplier, groups=groups, steps=own.local_steps)
+        return dp.SampledGaussian(noise_multiplier=noise_multiplier, sample_rate=own.sample_rate, steps=own.local_steps)
 
     def _check_budget(self, plan: RoundPlan) -> None:
         """Refuses before the work is done."""
         self.ledger.check(
             client=self.name,
             event=self._event(plan),
-            budget=dp.PrivacyBudget(epsilon=self.budget.epsilon, delta=self.budget.delta),
+            budget=self.budget.limit,
             accountant=self.privacy.accountant,
             relation=self.privacy.relation,
             unit=self.privacy.unit,
@@ -157,7 +171,7 @@ class Client:
             client=self.name,
             release=release,
             event=self._event(plan),
-            budget=dp.PrivacyBudget(epsilon=self.budget.epsilon, delta=self.budget.delta),
+            budget=self.budget.limit,
             contribution=contribution,
             accountant=self.privacy.accountant,
             relation=self.privacy.relation,

@@ -48,7 +48,7 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
     Guarantee: with noise_multiplier > 0 each step sees the examples only through one noised sum of clipped
     per-example gradients over a Poisson sample, so that the whole update is post-processing of
     `local_steps` sampled Gaussian mechanisms; a step whose sample is empty releases pure noise.
-    Assumes: the plan's sample_rate, nominal_batch and step count are public and the same for all clients.
+    Assumes: the plan's sample_rate, groups, clip_norm, nominal_batch and step count are public.
     Does not cover: noise that comes from seeds (simulation).
     """
     backbone.load(state)
@@ -57,7 +57,7 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
     optimizer = _optimizer(task.plan, list(parameters.values()))
     processed = 0
     for _ in range(task.plan.local_steps):
-        chosen = task.sampling.draw(len(examples), task.plan.sample_rate)
+        chosen = draw_sample(examples, task.plan, task.sampling)
         gradient = _private_gradient if task.noise_multiplier > 0 else _plain_gradient
         for name, value in gradient(backbone, examples, chosen, task).items():
             parameters[name].grad = value
@@ -66,6 +66,19 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
         processed += len(chosen)
     after = {name: value.detach().float().cpu().numpy() for name, value in parameters.items()}
     return LocalUpdate(delta={name: after[name] - state[name] for name in after}, examples=processed)
+
+
+def draw_sample(examples: Examples, plan: RoundPlan, sampler: dp.sampling.Sampler) -> np.ndarray:
+    """Indices of one step's Poisson sample: at the plan's rate, or at each group's own.
+
+    Args:
+        examples: the client's.
+        plan: as the client follows it (`RoundPlan.for_client`).
+        sampler: its randomness.
+    """
+    if plan.groups and examples.groups is not None:
+        return dp.sampling.draw_by_group(sampler, examples.groups, tuple(group.sample_rate for group in plan.groups))
+    return sampler.draw(len(examples), plan.sample_rate)
 
 
 def _private_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray, task: LocalTask) -> dict[str, Tensor]:

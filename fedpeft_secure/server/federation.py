@@ -10,7 +10,7 @@ import secagg
 from fedpeft_secure import models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation import ServerOptimizer, Strategy, choose_strategy, server_optimizer
-from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets, planned_steps
+from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
@@ -19,7 +19,6 @@ from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import FederatedData, LabelledTexts, load
-from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.events import Listener, PhaseStarted
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.planning import plan_round
@@ -129,34 +128,6 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         validation=tokenise(data.validation, tokenizer, max_length=config.model.max_length),
         test=tokenise(data.test, tokenizer, max_length=config.model.max_length),
     )
-
-
-def check_affordable(federation: Federation) -> None:
-    """Refuses a run whose rounds some client's ledger has no room for, before anything is trained or charged.
-
-    Raises:
-        ConfigError: Names the client and the remedy.
-    """
-    privacy, steps = federation.config.privacy, planned_steps(federation.config)
-    for name, client in federation.clients.items():
-        if not client.budget.private:
-            continue
-        event = dp.SampledGaussian(
-            noise_multiplier=client.budget.noise_multiplier, sample_rate=client.budget.sample_rate, steps=steps
-        )
-        try:
-            client.ledger.check(
-                client=name,
-                event=event,
-                budget=dp.PrivacyBudget(epsilon=client.budget.epsilon, delta=client.budget.delta),
-                accountant=privacy.accountant,
-                relation=privacy.relation,
-                unit=privacy.unit,
-            )
-        except dp.BudgetExceeded as error:
-            raise ConfigError(
-                f"privacy.epsilon: the ledger leaves no room for this run: {error}; or raise privacy.epsilon"
-            ) from error
 
 
 def _randomness(config: Config, seed: Seed, client: str) -> Randomness:

@@ -15,14 +15,16 @@ from fedpeft_secure import methods
 from fedpeft_secure.clients.data_guard import check_same_data
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
-from fedpeft_secure.events import Listener, PhaseStarted, RunStarted
+from fedpeft_secure.events import Listener, Notice, PhaseStarted, RunStarted
+from fedpeft_secure.per_client import resolve
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.preflight import check
 from fedpeft_secure.result import AttackRow, Result
 from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run, shows_text, write_atomically
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
+from fedpeft_secure.server.departures import check_affordable
 from fedpeft_secure.server.evaluation import Predictions, predict
-from fedpeft_secure.server.federation import Federation, build_federation, check_affordable
+from fedpeft_secure.server.federation import Federation, build_federation
 from fedpeft_secure.server.loop import train_rounds
 from fedpeft_secure.server.outcome import Measured, build_result
 
@@ -86,7 +88,8 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
             holders = zip(config.client_names, federation.data.clients, strict=True)
             check_same_data(_ledger_path(config, directory), dict(holders))
             if not resume:
-                check_affordable(federation)
+                for notice in check_affordable(federation):
+                    listen(Notice(text=notice))
         first = Progress(
             rounds_done=0,
             state=federation.start,
@@ -142,6 +145,7 @@ def _open(config: Config | None, root: Path, *, resume: bool) -> tuple[RunDirect
     if not resume:
         if config is None:
             raise InputError("a new run needs a configuration")
+        config = resolve(config)
         check(config)
         config = _with_absolute_ledger(config)
         return create_run(root, config), config

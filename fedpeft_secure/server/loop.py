@@ -14,13 +14,13 @@ from fedpeft_secure.engines.in_process import RoundOutcome, run_round
 from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.events import Listener, Notice, PhaseStarted, RoundFinished
 from fedpeft_secure.plans import RoundPlan
-from fedpeft_secure.result import RoundRecord
+from fedpeft_secure.result import Departure, RoundRecord
 from fedpeft_secure.rundir import RunDirectory, write_rounds
 from fedpeft_secure.secure_sums import secure_sum
 from fedpeft_secure.server.checkpoints import Progress, next_attempt, save_checkpoint
+from fedpeft_secure.server.departures import NextRound, next_round
 from fedpeft_secure.server.evaluation import Predictions, predict
 from fedpeft_secure.server.federation import Federation
-from fedpeft_secure.server.planning import plan_round
 
 MAX_FAILED_IN_A_ROW = 3
 
@@ -33,6 +33,7 @@ def train_rounds(
     """Plays the rounds that are left.
 
     A round whose secure sum fails leaves the adapter as it was; what its clients were charged stays charged.
+    Clients whose budget ends leave; once too few are left for a sum, the run ends with the adapter that it has.
 
     Args:
         federation: all parties.
@@ -42,21 +43,20 @@ def train_rounds(
         listen: told about progress.
 
     Raises:
-        RunFailedError: If every client refuses, three rounds in a row fail, or all rounds did.
+        RunFailedError: If every client refuses, three rounds in a row fail, all rounds did, or too few clients can
+            still afford the first.
     """
     config = federation.config
     while progress.rounds_done < config.training.rounds:
         number = progress.rounds_done + 1
         repeatable = noise_kind(config) != "secure"
-        plan = plan_round(
-            config,
-            run=federation.run,
-            round_number=number,
-            attempt=next_attempt(directory, number, repeatable=repeatable),
-            state=progress.state,
-            strategy=federation.strategy,
-            budgets=federation.budgets,
-        )
+        attempt = next_attempt(directory, number, repeatable=repeatable)
+        upcoming = next_round(federation, progress, attempt=attempt)
+        plan = upcoming.plan
+        for departure in upcoming.left:
+            listen(Notice(text=f"{departure.client} leaves after round {number - 1}: {departure.reason}"))
+        if plan is None:
+            return _end_early(progress, upcoming, listen)
         outcome = run_round(
             plan,
             progress.state,
@@ -70,7 +70,7 @@ def train_rounds(
             listen(Notice(text=f"round {number}: {refusal}"))
         if outcome.aggregate is not None:
             record(plan, outcome.transcript)
-        progress = _close_round(federation, progress, plan, outcome, listen)
+        progress = _close_round(federation, progress, plan, outcome, upcoming.left, listen)
         save_checkpoint(directory, progress)
         write_rounds(directory, list(progress.records))
         listen(RoundFinished(record=progress.records[-1], rounds=config.training.rounds))
@@ -78,8 +78,23 @@ def train_rounds(
     return progress
 
 
-def _close_round(
-    federation: Federation, progress: Progress, plan: RoundPlan, outcome: RoundOutcome, listen: Listener
+def _end_early(progress: Progress, upcoming: NextRound, listen: Listener) -> Progress:
+    if not progress.records:
+        raise RunFailedError(
+            f"too few clients can still afford a round: {upcoming.too_few}; raise budgets or plan fewer rounds"
+        )
+    ended = f"the run ended after round {progress.rounds_done}, because too few clients were left: {upcoming.too_few}"
+    listen(Notice(text=ended))
+    return replace(progress, left=upcoming.left, ended=ended)
+
+
+def _close_round(  # noqa: PLR0917 - one caller
+    federation: Federation,
+    progress: Progress,
+    plan: RoundPlan,
+    outcome: RoundOutcome,
+    left: tuple[Departure, ...],
+    listen: Listener,
 ) -> Progress:
     started = time.perf_counter()
     state, optimizer = progress.state, progress.optimizer
@@ -89,7 +104,7 @@ def _close_round(
     applied = time.perf_counter()
     quality = _validate(federation, plan, state, listen)
     seconds = outcome.seconds | {"server": applied - started, "validation": time.perf_counter() - applied}
-    finished = _record(federation, plan, outcome, state, quality=quality, seconds=seconds)
+    finished = _record(federation, plan, outcome, state, left=left, quality=quality, seconds=seconds)
     return replace(
         progress,
         rounds_done=plan.round,
@@ -113,6 +128,7 @@ def _record(
     outcome: RoundOutcome,
     state: AdapterState,
     *,
+    left: tuple[Departure, ...],
     quality: Predictions | None,
     seconds: dict[str, float],
 ) -> RoundRecord:
@@ -125,6 +141,7 @@ def _record(
         attempt=plan.attempt,
         survivors=survivors,
         dropped=tuple(name for name in plan.cohort if name not in survivors),
+        left=left,
         failure=outcome.failure,
         accuracy=None if quality is None else quality.accuracy,
         loss=None if quality is None else quality.loss,
@@ -141,7 +158,7 @@ def spent(federation: Federation) -> dict[str, float]:
     privacy = federation.config.privacy
     return {
         name: client.ledger.spent(
-            name, delta=privacy.delta, accountant=privacy.accountant, relation=privacy.relation
+            name, delta=client.budget.delta, accountant=privacy.accountant, relation=privacy.relation
         ).epsilon
         for name, client in federation.clients.items()
     }

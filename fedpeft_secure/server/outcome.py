@@ -7,7 +7,7 @@ from typing import Protocol
 
 import dp
 from fedpeft_secure import models
-from fedpeft_secure.budgets import noise_kind
+from fedpeft_secure.budgets import clip_norm_of, noise_kind
 from fedpeft_secure.doctor import processor, versions
 from fedpeft_secure.result import (
     AggregatePrivacy,
@@ -16,6 +16,7 @@ from fedpeft_secure.result import (
     Communication,
     Compute,
     Environment,
+    GroupPrivacy,
     Privacy,
     Result,
     Setup,
@@ -132,6 +133,9 @@ def _warnings(progress: Progress) -> tuple[str, ...]:
     failed = sum(bool(record.failure) for record in progress.records)
     if failed:
         found.append(f"{failed} rounds failed in the secure sum and changed nothing; their charges stand")
+    if progress.ended:
+        found.append(progress.ended)
+    found += [f"{left.client} left after round {left.after_round}: {left.reason}" for left in progress.departures]
     return tuple(found)
 
 
@@ -144,22 +148,59 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
         accountant=privacy.accountant,
         noise=noise_kind(federation.config),  # type: ignore[arg-type]  # checked by the model
         clients=tuple(_client_row(federation, budget.client) for budget in federation.budgets),
+        clients_assumptions=_clients_assumptions(federation),
         aggregate=_aggregate(federation, progress),
+        departures=progress.departures,
+    )
+
+
+def _clients_assumptions(federation: Federation) -> str:
+    """What must hold for a client's own row to be true: nothing about the server or about other clients."""
+    if not federation.private:
+        return ""
+    unit, kind = federation.config.privacy.unit, noise_kind(federation.config)
+    noise = (
+        "its noise comes from the operating system's generator and stays secret"
+        if kind == "secure"
+        else "its noise were secret, which noise from a seed is not"
+    )
+    return (
+        f"each row bounds what all messages of this client on the ledger together reveal about one {unit}, to the "
+        f"server and all other clients together, whatever they do, if {noise}; its batches stay secret; every run on "
+        "these data uses this ledger; amplification by the choice of cohorts or by the secure sum is not counted in"
     )
 
 
 def _client_row(federation: Federation, client: str) -> ClientPrivacy:
     privacy, budget = federation.config.privacy, federation.clients[client].budget
     ledger = federation.clients[client].ledger
-    spent = ledger.spent(client, delta=privacy.delta, accountant=privacy.accountant, relation=privacy.relation)
+
+    def spent(group: str | None) -> float:
+        return ledger.spent(
+            client, delta=budget.delta, accountant=privacy.accountant, relation=privacy.relation, group=group
+        ).epsilon
+
+    charges = ledger.history(client)
     return ClientPrivacy(
         client=client,
         epsilon_budget=budget.epsilon,
-        epsilon_spent=spent.epsilon,
-        delta=privacy.delta,
+        epsilon_spent=spent(None),
+        delta=budget.delta,
         noise_multiplier=budget.noise_multiplier,
         sample_rate=budget.sample_rate,
-        steps=sum(charge.event.steps for charge in ledger.history(client)),
+        steps=sum(charge.event.steps for charge in charges if charge.release.run == federation.run),
+        ledger_steps=sum(charge.event.steps for charge in charges),
+        clip_norm=clip_norm_of(federation.config, budget),
+        groups=tuple(
+            GroupPrivacy(
+                group=group.name,
+                epsilon_budget=group.epsilon,
+                epsilon_spent=spent(group.name),
+                share=group.share,
+                sample_rate=group.sample_rate,
+            )
+            for group in budget.groups
+        ),
     )
 
 

@@ -71,11 +71,13 @@ def replay_round(
         RunFailedError: If the secure sum does.
     """
     config = _replay_config(federation.config, clients=len(texts), protocol=protocol)
+    # Every text is in the batch, so that no client and no group of examples has a rate of its own.
+    whole = [replace(budget, sample_rate=1.0, groups=()) for budget in federation.budgets]
     budgets = tuple(
         replace(budget, epsilon=BEYOND_ANY_BUDGET)
         if private
         else replace(budget, epsilon=float("inf"), noise_multiplier=0.0)
-        for budget in federation.budgets
+        for budget in whole
     )
     plan = plan_round(
         config,

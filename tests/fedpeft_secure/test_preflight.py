@@ -26,6 +26,23 @@ def test_the_default_and_the_tiny_configuration_pass(tiny_config: Callable[..., 
             "privacy.per_client: no client 'client-6'; names run from client-1",
         ),
         ({"privacy.per_client": {"client-2": "inf"}}, "privacy.per_client: private and non-private clients cannot"),
+        (
+            {"privacy.epsilon": "inf", "privacy.per_client": {"client-1": {"noise_multiplier": 1.0}}},
+            "privacy.per_client: private and non-private clients cannot",
+        ),
+        (
+            {"privacy.per_client": {"client-1": {"noise_multiplier": 1.0, "epsilon": "inf"}}},
+            'privacy.per_client: client-1 has a noise_multiplier and epsilon = "inf"; leave one of the two away',
+        ),
+        (
+            {"privacy.groups": {"a": {"epsilon": 1, "share": 0.5}}},
+            "privacy.groups: the shares of client-1's groups add up to 0.5; let them add up to 1",
+        ),
+        (
+            {"privacy.groups": {"a": {"epsilon": 1, "share": 1}}, "privacy.per_client": {"client-2": 1.0}},
+            "privacy.per_client: client-2 has groups with budgets of their own, which decide its noise; leave its eps",
+        ),
+        ({"data.budget_group": "consent"}, "data.budget_group: client-1 has no groups; name them and their budgets"),
         ({"privacy.epsilon": "inf", "privacy.per_client": {"client-1": 2.0}}, 'or set privacy.epsilon = "inf" for all'),
         ({"privacy.unit": "client"}, 'privacy.unit: this version .* use unit = "example"'),
         ({"privacy.relation": "replace_one"}, 'privacy.relation: .* use relation = "add_remove"'),

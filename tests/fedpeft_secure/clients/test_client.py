@@ -84,7 +84,7 @@ def party(
                 epsilon=config.epsilon_of(name),
                 delta=1e-5,
                 noise_multiplier=1.5 if private else 0.0,
-                sample_rate=0.25,
+                sample_rate=config.training.sample_rate,
                 steps=2,
                 epsilon_planned=config.epsilon_of(name),
             )
