@@ -7,6 +7,7 @@ from rich.table import Table
 
 from fedpeft_secure.aggregation.choose import choose_strategy
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
+from fedpeft_secure.client_budgets import plan_client_budgets
 from fedpeft_secure.clients.backbone import load_backbone
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import load
@@ -32,8 +33,8 @@ class BudgetRow(BaseModel):
 def budget_rows(config: Config) -> list[BudgetRow]:
     """The plan of every client; loads model and data to know how many values and classes there are."""
     check(config)
-    budgets = plan_budgets(config)
     dim = trained_values(config)
+    budgets = plan_client_budgets(config, dim) if config.privacy.unit == "client" else plan_budgets(config)
     return [_row(config, budget, dim) for budget in budgets]
 
 
@@ -75,6 +76,8 @@ def budget_table(config: Config, rows: list[BudgetRow]) -> Table:
 
 def _row(config: Config, budget: ClientBudget, dim: int) -> BudgetRow:
     batch, cohort = config.training.nominal_batch, config.clients.per_round
+    if budget.client_noise is not None:
+        batch, cohort = 1, cohort**2  # the noise is on the sum already: n equal updates of norm C over zC·√dim
     return BudgetRow(
         client=budget.client,
         epsilon_budget=budget.epsilon,

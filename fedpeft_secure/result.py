@@ -198,6 +198,8 @@ class RoundRecord(Record):
     accuracy: float | None = Field(description="on the public validation split; null where it was not measured")
     loss: float | None
     epsilon_spent: dict[str, Number]
+    clip_norm: float | None = Field(default=None, description="of whole updates, under client-level privacy")
+    below_clip: float | None = Field(default=None, description="noised share of updates within an adaptive clip norm")
     upload_bytes: int = Field(description="of one client, mean over the survivors")
     download_bytes: int = Field(description="of one client, mean over the survivors")
     seconds: dict[str, float]

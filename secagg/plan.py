@@ -80,6 +80,16 @@ class SumPlan:
         return self.codec.layout(dim=self.dim, clients=len(self.clients), summed_weights=self.weights is None)
 
     @property
+    def fewest_survivors(self) -> int:
+        """Fewest clients, honest or not, in any sum that a client helps to open; see `guaranteed_honest`."""
+        graph = self.graph
+        if graph is None:
+            return self.min_cohort
+        if graph.malicious_server and not graph.complete:
+            return graph.threshold + 1
+        return max(self.min_cohort, graph.threshold + 1)
+
+    @property
     def guaranteed_honest(self) -> int:
         """Fewest honest survivors in any sum that a client helps to open, at the assumed number of corrupt ones.
 
@@ -90,10 +100,11 @@ class SumPlan:
         """
         graph = self.graph
         if graph is None:
-            return self.min_cohort
+            return self.fewest_survivors
+        corrupt = graph.colluders
         if graph.malicious_server and not graph.complete:
-            return max(1, graph.threshold + 1 - min(graph.colluders, 2 * graph.threshold - graph.degree - 1))
-        return max(1, max(self.min_cohort, graph.threshold + 1) - graph.colluders)
+            corrupt = min(corrupt, 2 * graph.threshold - graph.degree - 1)
+        return max(1, self.fewest_survivors - corrupt)
 
     def position(self, name: str) -> int:
         """The place of a client in the cohort; raises PlanError for a stranger."""

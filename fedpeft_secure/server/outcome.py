@@ -25,6 +25,7 @@ from fedpeft_secure.result import (
 from fedpeft_secure.secure_sums import corrupt_clients, sum_plan
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.whole_clients import whole_clients_aggregate, whole_clients_assumptions
 
 FP32_BYTES = 4
 
@@ -158,6 +159,8 @@ def _clients_assumptions(federation: Federation) -> str:
     """What must hold for a client's own row to be true: nothing about the server or about other clients."""
     if not federation.private:
         return ""
+    if federation.budgets[0].client_noise is not None:
+        return whole_clients_assumptions(federation)
     unit, kind = federation.config.privacy.unit, noise_kind(federation.config)
     noise = (
         "its noise comes from the operating system's generator and stays secret"
@@ -212,6 +215,8 @@ def _aggregate(federation: Federation, progress: Progress) -> AggregatePrivacy |
     client reacts to its own noise alone, and nothing is claimed.
     """
     sums, training, privacy = federation.config.secure_sum, federation.config.training, federation.config.privacy
+    if federation.budgets[0].client_noise is not None:
+        return whole_clients_aggregate(federation, progress)
     linear = training.local_steps == 1 and training.optimizer == "sgd"
     if not federation.private or sums.protocol == "plain" or not linear:
         return None
