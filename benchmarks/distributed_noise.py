@@ -1,8 +1,7 @@
 """Distributed against central noise at equal guaranteed honest survivors: error of the mean, accuracy, time to encode.
 
-Two references: the central Gaussian that the *same* accountant asks for, and the one of the tightest (PRV). All clients
-but the assumed colluders are honest; the distributed noise is calibrated to `--honest` shares, and the central one is
-compared at exactly that noise (`honest` shares in the sum) as well as with all shares present, as in a run without drops.
+The reference is the central Gaussian that the *same* accountant asks for; the last column takes the tightest (PRV). The
+sum holds exactly the guaranteed honest shares, so that both sides have the same number of honest survivors.
 
 Run: python benchmarks/distributed_noise.py [--quick]
 """
@@ -55,7 +54,7 @@ class Setting:
 
 
 def measured_error(setting: Setting, plan: SharePlan, *, seed: int) -> float:
-    """Mean squared error per coordinate of the sum of `honest` clients' vectors, in clip norms: signal, rounding, wrap."""
+    """Mean squared error per coordinate of the sum of `honest` clients' vectors, rounding and wrap included."""
     rng = np.random.default_rng(seed)
     rotation = Rotation(dim=setting.dim, seed=seed.to_bytes(4, "big"))
     total, exact = np.zeros(setting.dim, dtype=np.int64), np.zeros(setting.dim)
@@ -70,9 +69,7 @@ def measured_error(setting: Setting, plan: SharePlan, *, seed: int) -> float:
 
 def show_errors(settings: list[Setting], seeds: int) -> None:
     print("mean squared error of the sum over that of central noise, at equal guaranteed honest survivors, 16 bits")
-    print(
-        "                                     family             accountant  planned  measured (± standard error)  central PRV"
-    )
+    print(f"{'setting':36} {'family':18} accountant  planned  measured ± standard error  against central PRV")
     for setting in settings:
         for family, accountant in FAMILIES:
             name = f"ε={setting.epsilon:g} T={setting.rounds} n={setting.clients} h={setting.honest} d={setting.dim}"
@@ -102,7 +99,7 @@ def task(rng: np.random.Generator, clients: int, dim: int) -> tuple[list[tuple[n
 
 
 def accuracy(setting: Setting, plan: SharePlan | None, sigma: float, *, seed: int) -> float:
-    """Test accuracy after `rounds` rounds of clipped client updates under shares (`plan`) or central noise (`sigma`)."""
+    """Test accuracy after `rounds` rounds of clipped client updates under shares, or central noise `sigma`."""
     rng = np.random.default_rng(seed)
     holders, (test, answers) = task(np.random.default_rng(1000 + seed), setting.honest, setting.dim)
     weights = np.zeros(setting.dim)

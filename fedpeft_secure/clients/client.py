@@ -79,11 +79,11 @@ class Client:
         self.policy.check(plan, client=self.name, budget=self.budget)
         trained = self.strategy.trainable(self.backbone.spec)
         sums = sum_plan(plan, dim=trained.size, directory=self.directory)
+        if self.budget.client_noise is not None:
+            self.budget.client_noise.check(plan, sums)
         release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
         stored = self.ledger.contribution(self.name, release)
         if stored is None:
-            if self.budget.client_noise is not None:
-                self.budget.client_noise.check(plan, sums)
             self._check_budget(plan)
             task = LocalTask(
                 plan=plan.for_client(self.name),

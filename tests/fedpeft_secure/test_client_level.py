@@ -221,3 +221,15 @@ def test_fedpeft_budget_plans_whole_clients(tiny_config):
     assert [row.steps for row in rows] == [2] * 5
     assert all(row.epsilon_planned <= 8.0 for row in rows)
     json.dumps([row.model_dump(mode="json") for row in rows])
+
+
+def test_a_second_run_on_the_same_ledger_finds_no_room_and_charges_nothing(tiny_config, tmp_path):
+    overrides = {**CLIENT, "privacy.ledger": str(tmp_path / "ledger.sqlite"), "privacy.noise": "secure"}
+    first = run(tiny_config({**overrides, "training.rounds": 1}), out=tmp_path / "first")
+    assert first.privacy.noise == "secure"  # calibrated for a second attempt, which was not needed
+    with dp.Ledger.read(tmp_path / "ledger.sqlite") as ledger:
+        before = ledger.head()
+    with pytest.raises(ConfigError, match="no room"):
+        run(tiny_config({**overrides, "training.rounds": 40, "privacy.epsilon": 4.0}), out=tmp_path / "second")
+    with dp.Ledger.read(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.head() == before
