@@ -87,6 +87,7 @@ class Privacy(Record):
     relation: str
     accountant: str
     noise: Literal["secure", "simulation", "none"]
+    mechanism: str = Field(default="per_example", description='who adds the noise; "central" trusts the server with it')
     clients: tuple[ClientPrivacy, ...]
     clients_assumptions: str = Field(default="", description="under which the rows of `clients` hold")
     aggregate: AggregatePrivacy | None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dp
+from evaluations.report.wording import aggregate_statement, messages_statement
 from fedpeft_secure.cli import run
 from fedpeft_secure.client_budgets import cohort_of, plan_client_budgets
 from fedpeft_secure.errors import ConfigError, PolicyError
@@ -17,6 +18,7 @@ from fedpeft_secure.result import Result
 from fedpeft_secure.rundir import RunDirectory, read_rounds
 from fedpeft_secure.secure_sums import sum_plan
 from fedpeft_secure.server.job import training_run
+from fedpeft_secure.summary import summary
 
 
 class InterruptionError(Exception):
@@ -42,6 +44,14 @@ def test_the_result_says_what_was_protected_and_who_was_trusted(finished):
     assert result.privacy.aggregate is not None
     for text in (result.privacy.clients_assumptions, result.privacy.aggregate.assumptions):
         assert ("TRUSTED" in text) == (mechanism == "central")
+    assert result.privacy.mechanism == mechanism
+    for words in (
+        summary(result, Path()),
+        " ".join(messages_statement(result)),
+        *aggregate_statement(result.privacy)[:1],
+    ):
+        assert ("trusted" in words.lower()) == (mechanism == "central")
+    assert "does not need the secure sum" not in " ".join(messages_statement(result))
     if mechanism != "central":
         assert result.privacy.aggregate.epsilon < rows[0].epsilon_spent
         assert "3 honest clients or more" in result.privacy.clients_assumptions
