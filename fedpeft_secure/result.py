@@ -79,6 +79,13 @@ class AggregatePrivacy(Record):
     assumptions: str
 
 
+class LedgerHead(Record):
+    """The end of the ledger's hash chain: with it a ledger that was cut off or rewritten is noticed."""
+
+    charges: int
+    digest: str
+
+
 class Privacy(Record):
     """Every ε with its δ, unit, relation and accountant."""
 
@@ -92,6 +99,7 @@ class Privacy(Record):
     clients_assumptions: str = Field(default="", description="under which the rows of `clients` hold")
     aggregate: AggregatePrivacy | None
     departures: tuple[Departure, ...] = ()
+    ledger: LedgerHead
 
 
 class Communication(Record):
@@ -201,6 +209,7 @@ class RoundRecord(Record):
     epsilon_spent: dict[str, Number]
     clip_norm: float | None = Field(default=None, description="of whole updates, under client-level privacy")
     below_clip: float | None = Field(default=None, description="noised share of updates within an adaptive clip norm")
+    ledger: LedgerHead
     upload_bytes: int = Field(description="of one client, mean over the survivors")
     download_bytes: int = Field(description="of one client, mean over the survivors")
     seconds: dict[str, float]

@@ -40,6 +40,7 @@ class Federation:
         strategy, strategy_reason: how updates are aggregated, and why so.
         budgets: one a client.
         clients: by name.
+        ledger: that of all simulated clients.
         keys: everybody's identities, in simulation.
         start: the adapter before the first round.
         validation, test: public examples, tokenised.
@@ -54,6 +55,7 @@ class Federation:
     strategy_reason: str
     budgets: tuple[ClientBudget, ...]
     clients: dict[str, Client] = field(repr=False)
+    ledger: dp.Ledger = field(repr=False)
     keys: secagg.Cohort = field(repr=False)
     start: AdapterState = field(repr=False)
     validation: Examples = field(repr=False)
@@ -136,6 +138,7 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         strategy_reason=reason,
         budgets=budgets,
         clients=clients,
+        ledger=ledger,
         keys=keys,
         start=start,
         validation=tokenise(data.validation, tokenizer, max_length=config.model.max_length),

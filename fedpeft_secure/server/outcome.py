@@ -25,6 +25,7 @@ from fedpeft_secure.result import (
 from fedpeft_secure.secure_sums import corrupt_clients, sum_plan
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.ledger_heads import ledger_head
 from fedpeft_secure.server.whole_clients import whole_clients_aggregate, whole_clients_assumptions
 
 FP32_BYTES = 4
@@ -153,6 +154,7 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
         clients_assumptions=_clients_assumptions(federation),
         aggregate=_aggregate(federation, progress),
         departures=progress.departures,
+        ledger=ledger_head(federation.ledger),
     )
 
 

@@ -1,6 +1,7 @@
 """The main job from end to end: a small federation, every party, every message, every file."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -153,7 +154,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(tiny_config, tmp_path, epsil
     resumed = run(None, out=tmp_path / "cut", resume=True)
     assert _adapter(tmp_path / "cut") == _adapter(tmp_path / "whole")
     assert resumed.utility == whole.utility
-    assert resumed.privacy == whole.privacy
+    assert (resumed.privacy.clients, resumed.privacy.aggregate) == (whole.privacy.clients, whole.privacy.aggregate)
     assert _charges(tmp_path / "cut")[: len(charged)] == charged
     assert len(_charges(tmp_path / "cut")) == 10
 
@@ -173,6 +174,27 @@ def test_secure_noise_is_never_sent_twice_and_a_repeated_round_is_charged_again(
         assert row.steps == (3 if row.client in repeated else 2)
         assert row.epsilon_spent <= row.epsilon_budget
     assert resumed.privacy.noise == "secure"
+
+
+def test_a_ledger_that_lost_charges_is_noticed(tiny_config, tmp_path):
+    config = tiny_config(_quick({}))
+    with pytest.raises(InterruptionError):
+        run(config, out=tmp_path / "cut", listen=_stop_at(2, "client-1"))
+    ledger = tmp_path / "cut/ledger.sqlite"
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("DROP TRIGGER charges_are_never_deleted")
+        connection.execute("DELETE FROM charges WHERE sequence > 3")
+    connection.close()
+    with pytest.raises(dp.LedgerError, match="does not hold charges that it held before"):
+        run(None, out=tmp_path / "cut", resume=True)
+
+
+def test_the_result_keeps_the_head_of_the_ledger(tiny_config, tmp_path):
+    result = run(tiny_config(_quick({})), out=tmp_path / "run")
+    with dp.Ledger.read(tmp_path / "run/ledger.sqlite") as ledger:
+        head = ledger.head()
+    assert (result.privacy.ledger.charges, result.privacy.ledger.digest) == (10, head.digest.hex())
+    assert read_rounds(RunDirectory(root=tmp_path / "run"))[-1].ledger == result.privacy.ledger
 
 
 def test_clients_that_vanish_do_not_stop_the_run(tiny_config, tmp_path):
