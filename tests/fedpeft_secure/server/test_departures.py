@@ -6,7 +6,7 @@ import pytest
 import dp
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.plans import RoundPlan
-from fedpeft_secure.result import Departure, RoundRecord
+from fedpeft_secure.result import Departure, LedgerHead, RoundRecord
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.departures import check_affordable, next_round
 from fedpeft_secure.server.federation import Federation
@@ -34,6 +34,7 @@ def progress_after(federation: Federation, *cohorts: tuple[str, ...]) -> Progres
             accuracy=None,
             loss=None,
             epsilon_spent={},
+            ledger=LedgerHead(charges=8, digest="00" * 32),
             upload_bytes=0,
             download_bytes=0,
             seconds={},
