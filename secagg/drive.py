@@ -46,7 +46,7 @@ def drive(
     """Runs one round to its end.
 
     Args: clients: {name: session}. exchange: takes what was sent in a turn, returns what arrives. remember: stores a
-        client's memory durably before its messages leave.
+        client's memory durably before its messages leave; a ProtocolError that it raises keeps them back.
     Raises: RoundFailedError, naming the first client that refused, if any did.
     """
     sessions, refusals = dict(clients), []
@@ -59,12 +59,12 @@ def drive(
                 continue
             try:
                 sessions[name], sent = sessions[name].step(tuple(inboxes[name]))
+                if remember is not None and sent:
+                    remember(name, sessions[name].memory)
             except ProtocolError as error:
                 refusals.append(f"{name}: {error}")
                 del sessions[name]
                 continue
-            if remember is not None and sent:
-                remember(name, sessions[name].memory)
             outbox.extend(sent)
         try:
             server, answers = server.step(tuple(e for e in exchange(tuple(outbox)) if e.recipient == SERVER))

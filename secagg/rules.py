@@ -4,7 +4,7 @@ import hmac
 
 from secagg.crypto import verified
 from secagg.errors import RefusedError
-from secagg.graph import GraphPlan, plan_for_counts
+from secagg.graph import GraphPlan, count_up, plan_for_counts
 from secagg.identity import KeyDirectory
 from secagg.masked_messages import Roster
 from secagg.plan import SumPlan
@@ -17,6 +17,10 @@ def check_plan(plan: SumPlan, member: Member) -> GraphPlan:
     plan.position(member.name)
     if plan.min_cohort < member.min_cohort:
         raise RefusedError(f"min_cohort = {plan.min_cohort} is below this client's {member.min_cohort}")
+    if plan.noised and not member.noised:
+        raise RefusedError(
+            "the plan counts on noise that this client's contribution does not have; plan with noised off"
+        )
     for part, value in plan.manifest.sent_to(member.name).items():
         if not hmac.compare_digest(member.received.get(part, b""), value):
             raise RefusedError(
@@ -36,6 +40,7 @@ def check_plan(plan: SumPlan, member: Member) -> GraphPlan:
     _check_graph(plan, graph, member)
     if graph.malicious_server:
         _check_directory(plan, member)
+    check_weights(plan.clients, plan=plan, graph=graph, own=member.name)
     return graph
 
 
@@ -53,7 +58,7 @@ def _check_graph(plan: SumPlan, graph: GraphPlan, member: Member) -> None:
     population = len(plan.clients)
     if member.directory is not None and len(member.directory.members) > population:
         population = len(member.directory.members)  # nobody can verify that the cohort is a fair sample
-    if graph.colluders < member.adversarial_fraction * population:
+    if graph.colluders < count_up(population, member.adversarial_fraction):
         raise RefusedError(
             f"the plan bears {graph.colluders} corrupt clients, fewer than {member.adversarial_fraction:g} of "
             f"{population}; plan with the directory-wide number"
@@ -69,6 +74,20 @@ def _check_directory(plan: SumPlan, member: Member) -> None:
         raise RefusedError(f"{min(strangers)!r} is not in the key directory")
     if member.directory.members[member.name] != member.identity.public:
         raise RefusedError("the key directory holds another key for this client")
+
+
+def check_weights(clients: tuple[str, ...], *, plan: SumPlan, graph: GraphPlan, own: str) -> None:
+    """With unequal public weights, we do not outweigh what surely honest clients add: else the sum is ours alone."""
+    if plan.weights is None or len(set(plan.weights)) == 1:
+        return
+    weights = dict(zip(plan.clients, plan.weights, strict=True))
+    others = sorted(weights[name] for name in clients if name != own)
+    cover = sum(others[: -graph.colluders])
+    if weights[own] > cover:
+        raise RefusedError(
+            f"weight {weights[own]} exceeds the {cover} of the others without the {graph.colluders} heaviest: the sum "
+            "would show this client; plan with evener weights or more clients"
+        )
 
 
 def check_roster(
@@ -90,9 +109,9 @@ def who_must_have_signed(
     """The neighbours; everybody, where a count relies on more clients than a threshold of neighbours.
 
     A forged client has no honest neighbour that stays, so nobody misses it in the sum: it must not count towards
-    min_cohort, nor towards the clients that fill a coordinate.
+    min_cohort, nor towards the clients that fill a coordinate, nor towards the others' weight.
     """
-    if plan.manifest.entries or plan.min_cohort > graph.threshold + 1:
+    if plan.manifest.entries or len(set(plan.weights or ())) > 1 or plan.min_cohort > graph.threshold + 1:
         return tuple(roster.adverts)
     return tuple(position for position in neighbours if position in roster.adverts)
 

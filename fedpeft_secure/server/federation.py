@@ -21,7 +21,7 @@ from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import FederatedData, LabelledTexts, load
-from fedpeft_secure.events import Listener, PhaseStarted
+from fedpeft_secure.events import Listener, Notice, PhaseStarted
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.planning import plan_round
@@ -105,6 +105,8 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     backbone, start = load_backbone(config, num_labels=len(data.classes))
     if not by_example:
         budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
+    elif any(budget.private for budget in budgets):
+        listen(Notice(text=f"gradients of single examples: {backbone.per_example.description}"))
     # In one process everybody's identity may follow from the seed; a deployed client makes its own (`fedpeft keys`).
     keys = secagg.Cohort.generate(
         config.client_names, secagg.seeded_entropy(seed.entropy("identities").to_bytes(16, "big"))

@@ -14,6 +14,7 @@ from dp_accounting.pld import PLDAccountant
 import dp
 import fedpeft_secure
 import secagg
+from fedpeft_secure import methods
 from fedpeft_secure.cli import run
 from fedpeft_secure.errors import ConfigError, DataError, RunDirectoryError
 from fedpeft_secure.events import ClientTrained, Event, PhaseStarted, RoundFinished
@@ -348,6 +349,29 @@ def test_other_architectures_run_the_whole_job(tiny_config, tmp_path, request, a
     result = run(tiny_config(_quick({"model.name": str(model)})), out=tmp_path / "run")
     assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
     assert len(read_run(tmp_path / "run").classes) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "architecture"),
+    [
+        ("bitfit", "tiny_bert"),
+        ("prompt", "tiny_t5"),
+        ("prefix", "tiny_roberta"),
+        ("prefix", "tiny_t5"),
+        ("rslora", "tiny_distilbert"),
+    ],
+)
+def test_other_methods_run_the_whole_job(tiny_config, tmp_path, request, method, architecture):
+    model = request.getfixturevalue(architecture)
+    attacks = ["span"] if method == "bitfit" else []
+    settings = {"model.name": str(model), "peft.method": method, "attacks.run": attacks}
+    result = run(tiny_config(settings), out=tmp_path / "run")
+    assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
+    assert result.setup.method.startswith(method)
+    assert result.setup.strategy == ("fedsvd" if method == "rslora" else "fedit")
+    loaded = methods.read_state(fedpeft_secure.models.load(tmp_path / "run"))
+    assert loaded.to_bytes() == _adapter(tmp_path / "run")
+    assert [row.value for row in result.attacks if row.attack == "span"] == [None] * 4 * bool(attacks)
 
 
 def test_the_default_model_and_data_on_a_small_cohort(tmp_path):
