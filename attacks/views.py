@@ -73,7 +73,7 @@ def noise_stddev(plan: RoundPlan, noise_multiplier: float) -> float:
     return float(one_step * np.sqrt(plan.local_steps))
 
 
-def rounding_stddev(codec: secagg.FixedPoint, *, contributors: int, total_weight: int) -> float:
+def rounding_stddev(codec: secagg.Codec, *, contributors: int, total_weight: int) -> float:
     """Root mean square of the stochastic rounding on one coordinate of a decoded mean.
 
     A value at the share f of a step is off by a variance of f(1 − f) steps², 1/6 in the mean over f; contributions are

@@ -5,12 +5,14 @@ from dp.calibration import affordable_steps, sample_rate
 from dp.charges import Charge, ReleaseId
 from dp.errors import BudgetExceeded, LedgerError, PrivacyError, UnreachableBudget
 from dp.events import (
+    DiscreteGaussianSum,
     GroupedGaussian,
     NonPrivate,
     PrivacyBudget,
     PrivacyEvent,
     PrivacySpent,
     SampledGaussian,
+    SkellamSum,
     seen_by,
 )
 from dp.individual import IndividualRates, individual_rates
@@ -19,6 +21,7 @@ from dp.ledger import Ledger
 __all__ = [
     "BudgetExceeded",
     "Charge",
+    "DiscreteGaussianSum",
     "GroupedGaussian",
     "IndividualRates",
     "Ledger",
@@ -30,6 +33,7 @@ __all__ = [
     "PrivacySpent",
     "ReleaseId",
     "SampledGaussian",
+    "SkellamSum",
     "UnreachableBudget",
     "affordable_steps",
     "compose",

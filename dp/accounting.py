@@ -7,15 +7,18 @@ import math
 from functools import lru_cache
 
 from dp.bounds import coarse_bound, pld_bound, prv_bound, rdp_bound
+from dp.distributed.accounting import as_gaussian
 from dp.errors import InvalidParameter, UnreachableBudget, UnsupportedAccounting
 from dp.events import (
     ACCOUNTANTS,
     RELATIONS,
     Accountant,
+    DiscreteGaussianSum,
     NonPrivate,
     PrivacyEvent,
     Relation,
     SampledGaussian,
+    SkellamSum,
     merge,
     require_delta,
     require_epsilon,
@@ -123,10 +126,19 @@ def _compose_merged(
     gaussians = tuple(event for event in events if isinstance(event, SampledGaussian))
     if any(isinstance(event, NonPrivate) for event in events) or any(e.noise_multiplier == 0 for e in gaussians):
         return math.inf
-    if not gaussians:
+    sums = tuple(event for event in events if isinstance(event, SkellamSum | DiscreteGaussianSum))
+    if not gaussians and not sums:
         return 0.0
     if accountant == "rdp":
-        return rdp_bound(gaussians, delta)
+        return rdp_bound(gaussians, delta, sums)
+    if sums:
+        if relation != "add_remove":
+            raise UnsupportedAccounting("sums of noise shares are accounted for under add_remove only")
+        equivalents = as_gaussian(sums)
+        # Every probability lies within a factor e^±closeness of that of the Gaussian events: dp.distributed.accounting.
+        replaced = merge((*gaussians, *equivalents.events))
+        bound = _compose_merged(replaced, delta * math.exp(-equivalents.closeness), accountant, relation)
+        return bound + 2 * equivalents.closeness
     if accountant == "pld":
         return pld_bound(gaussians, delta, relation)
     return prv_bound(gaussians, delta)

@@ -78,7 +78,60 @@ class GroupedGaussian:
         return SampledGaussian(noise_multiplier=self.noise_multiplier, sample_rate=rate, steps=self.steps)
 
 
-PrivacyEvent = SampledGaussian | GroupedGaussian | NonPrivate
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkellamSum:
+    """`steps` sums of integer vectors, with the sum of `shares` independent Skellam variates on each coordinate.
+
+    Args:
+        share_variance: μ > 0, the variance of one share, in squared integer steps.
+        shares: n ≥ 1, shares that nobody but their makers knows and that every accepted sum holds.
+        squared_norm: the largest squared L2 norm of one unit's integer vector, 0 when the unit is absent.
+        dim: coordinates; the L1 norm is at most min(√dim·L2, L2²), because the coordinates are integers.
+        steps: T ≥ 1, number of such sums.
+    Source: Agarwal, Kairouz and Liu 2021 (arXiv 2110.04995).
+    """
+
+    share_variance: float
+    shares: int
+    squared_norm: int
+    dim: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        _require_shares(self.share_variance, self.shares, self.squared_norm, self.dim, self.steps)
+
+    @property
+    def noise_multiplier(self) -> float:
+        """σ/Δ of the sum: standard deviation of all shares together over the L2 sensitivity."""
+        return math.sqrt(self.shares * self.share_variance / self.squared_norm)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiscreteGaussianSum:
+    """`steps` sums of integer vectors, with the sum of `shares` independent discrete Gaussians on each coordinate.
+
+    Args:
+        share_variance: σ² > 0, the parameter of one share, in squared integer steps.
+        shares, squared_norm, dim, steps: as in `SkellamSum`.
+    Source: Kairouz, Liu and Steinke 2021 (arXiv 2102.06387).
+    """
+
+    share_variance: float
+    shares: int
+    squared_norm: int
+    dim: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        _require_shares(self.share_variance, self.shares, self.squared_norm, self.dim, self.steps)
+
+    @property
+    def noise_multiplier(self) -> float:
+        """σ/Δ of the sum: standard deviation of all shares together over the L2 sensitivity."""
+        return math.sqrt(self.shares * self.share_variance / self.squared_norm)
+
+
+PrivacyEvent = SampledGaussian | GroupedGaussian | NonPrivate | SkellamSum | DiscreteGaussianSum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,10 +190,8 @@ def from_json(text: str) -> PrivacyEvent:
     try:
         fields = json.loads(text)
         kind = fields.pop("kind")
-        classes: dict[str, type[SampledGaussian] | type[GroupedGaussian] | type[NonPrivate]] = {
-            "SampledGaussian": SampledGaussian,
-            "GroupedGaussian": GroupedGaussian,
-            "NonPrivate": NonPrivate,
+        classes: dict[str, type[PrivacyEvent]] = {
+            cls.__name__: cls for cls in (SampledGaussian, GroupedGaussian, NonPrivate, SkellamSum, DiscreteGaussianSum)
         }
         if kind == "GroupedGaussian":
             fields["groups"] = tuple((str(name), rate) for name, rate in fields["groups"])
@@ -173,3 +224,11 @@ def require_epsilon(value: float) -> None:
     """Raises InvalidParameter unless value > 0; infinity is allowed."""
     if not (isinstance(value, int | float) and value > 0):
         raise InvalidParameter(f"epsilon={value!r} must be above 0, or infinity for no privacy")
+
+
+def _require_shares(share_variance: float, shares: int, squared_norm: int, dim: int, steps: int) -> None:
+    if not (isinstance(share_variance, int | float) and math.isfinite(share_variance) and share_variance > 0):
+        raise InvalidParameter(f"share_variance={share_variance!r} must be positive and finite")
+    for name, value in (("shares", shares), ("squared_norm", squared_norm), ("dim", dim), ("steps", steps)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidParameter(f"{name}={value!r} must be an integer of at least 1")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import dp
 from fedpeft_secure.allocation import choose_cohort
 from fedpeft_secure.budgets import ClientBudget, planned_rounds
+from fedpeft_secure.client_budgets import affordable_client_rounds
 from fedpeft_secure.config import Config
 from fedpeft_secure.preflight import too_few
 
@@ -21,6 +22,8 @@ def affordable_rounds(config: Config, budget: ClientBudget, history: tuple[dp.Pr
     rounds = planned_rounds(config, budget.client)
     if not budget.private:
         return rounds
+    if budget.client_noise is not None:
+        return affordable_client_rounds(config, budget, history)
     everybody: list[tuple[str | None, float, float]] = [(None, budget.epsilon, budget.sample_rate)]
     for name, epsilon, sample_rate in [(g.name, g.epsilon, g.sample_rate) for g in budget.groups] or everybody:
         steps = dp.affordable_steps(

@@ -12,6 +12,7 @@ from fedpeft_secure.affordability import affordable_rounds, charged_events, fore
 from fedpeft_secure.aggregation.choose import choose_strategy
 from fedpeft_secure.budget_limits import limits, variance_shares
 from fedpeft_secure.budgets import ClientBudget, clip_norm_of, divisor, noise_kind, plan_budgets
+from fedpeft_secure.client_budgets import plan_client_budgets
 from fedpeft_secure.clients.backbone import load_backbone
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import load
@@ -59,11 +60,11 @@ def budget_rows(config: Config) -> list[BudgetRow]:
     A ledger that the configuration shares with earlier runs is read: what it holds is spent.
     """
     check(config)
-    budgets = plan_budgets(config)
+    dim = trained_values(config)
+    budgets = plan_client_budgets(config, dim) if config.privacy.unit == "client" else plan_budgets(config)
     rounds = _rounds(config, budgets)
     sentences = limits(config, budgets, rounds=rounds, foresight=foresee(config, rounds))
     shares = variance_shares(config, budgets)
-    dim = trained_values(config)
     return [
         _row(
             config,
@@ -166,6 +167,8 @@ def _row(
     config: Config, budget: ClientBudget, *, dim: int, rounds: int, share: float, sentences: tuple[str, ...]
 ) -> BudgetRow:
     batch, cohort = divisor(config, budget), config.clients.per_round
+    if budget.client_noise is not None:
+        batch, cohort = 1, cohort**2  # the noise is on the sum already: n equal updates of norm C over zC·√dim
     return BudgetRow(
         client=budget.client,
         epsilon_budget=budget.epsilon,

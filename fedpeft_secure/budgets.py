@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import dp
+from fedpeft_secure.client_noise import ClientNoise
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
 
@@ -33,6 +34,7 @@ class ClientBudget:
         clip_norm: C of its examples; None for the run's own.
         rounds: the most rounds that it takes part in; None for all.
         groups: of examples with budgets of their own, by name.
+        client_noise: under client-level privacy, what protects the client as a whole.
     """
 
     client: str
@@ -45,6 +47,7 @@ class ClientBudget:
     clip_norm: float | None = None
     rounds: int | None = None
     groups: tuple[GroupBudget, ...] = ()
+    client_noise: ClientNoise | None = None
 
     @property
     def private(self) -> bool:
@@ -85,7 +88,8 @@ def planned_rounds(config: Config, client: str) -> int:
 def planned_steps(config: Config, client: str | None = None) -> int:
     """Steps that noise is calibrated for: every round that a client may be in, and reserved attempts."""
     rounds = config.training.rounds if client is None else planned_rounds(config, client)
-    return (rounds + reserved_attempts(config)) * config.training.local_steps
+    per_round = 1 if config.privacy.unit == "client" else config.training.local_steps
+    return (rounds + reserved_attempts(config)) * per_round
 
 
 def reserved_attempts(config: Config) -> int:

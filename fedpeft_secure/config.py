@@ -218,6 +218,19 @@ PerClient = Annotated[
 """A table by client, the path of a CSV file, or a distribution; `per_client.resolve` makes all three the first."""
 
 
+class ClippingConfig(Table):
+    """`[privacy.clipping]`: whether the clip norm of whole updates is fixed or follows a quantile of their norms.
+
+    `count_noise` is σ_b, the noise on the count of updates that are short enough; "auto" takes a twentieth of the
+    cohort, or what a twentieth of the budget pays for.
+    """
+
+    scheme: Literal["fixed", "adaptive"] = "fixed"
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    rate: Annotated[float, Field(gt=0, le=2)] = 0.2
+    count_noise: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+
+
 class PrivacyConfig(Table):
     """`[privacy]`: every client's budget, and how it is counted."""
 
@@ -226,6 +239,8 @@ class PrivacyConfig(Table):
     epsilon: Epsilon = 8.0
     delta: Delta = 1e-5
     clip_norm: ClipNorm = 1.0
+    mechanism: Literal["auto", "distributed_discrete_gaussian", "distributed_skellam", "central"] = "auto"
+    clipping: ClippingConfig = ClippingConfig()
     accountant: Literal["prv", "rdp", "pld"] = "prv"
     ledger: str = "run"
     noise: Literal["auto", "secure", "simulation"] = "auto"

@@ -57,8 +57,9 @@ class RoundPlan(Announced):
     """What the server announces: the same for every client of the cohort.
 
     Its bounds are checked by whoever reads one: a client divides by these numbers, and the server may lie.
-    What single clients do otherwise stands in `own_terms`; `for_client` is the plan as one client follows it.
     `noise_multiplier` is the largest of the run's clients; each client uses its own.
+    Under client-level privacy `mechanism` says who adds the noise; `count_weight` is not zero where `clip_norm` adapts.
+    What single clients do otherwise stands in `own_terms`; `for_client` is the plan as one client follows it.
     """
 
     run: Text
@@ -82,6 +83,8 @@ class RoundPlan(Announced):
     codec_clip: Positive
     codec_bits: Annotated[int, Field(ge=2, le=32)]
     private: bool
+    mechanism: Literal["per_example", "distributed_discrete_gaussian", "distributed_skellam", "central"] = "per_example"
+    count_weight: Annotated[float, Field(ge=0)] = 0.0
     groups: tuple[GroupRate, ...] = ()
     own_terms: tuple[OwnTerms, ...] = ()
 
@@ -98,6 +101,15 @@ class RoundPlan(Announced):
         return self.model_copy(update={**changes, "own_terms": ()})
 
     @property
+    def distributed(self) -> bool:
+        """Whether the noise is in shares of the clients, so that the sum is one of integers modulo 2^bits."""
+        return self.mechanism.startswith("distributed")
+
+    def summed_values(self, dim: int) -> int:
+        """Coordinates of the secure sum for updates of `dim` values: one more where the clip norm adapts."""
+        return dim + (self.count_weight > 0)
+
+    @property
     def max_weight(self) -> int:
         """Under DP weights are public and equal; without, example counts travel inside the sum, up to this.
 
@@ -109,12 +121,18 @@ class RoundPlan(Announced):
             return math.ceil(self.nominal_batch)
         return MOST_NOMINAL * math.ceil(self.nominal_batch / self.sample_rate)
 
-    def max_norm(self, dim: int) -> float:
+    def max_norm(self, dim: int) -> float | None:
         """A public bound on the L2 norm of what an honest client sends, of `dim` values: the sum is checked with it.
+
+        None for shares of noise, which wrap: no sum of them is impossible.
 
         Per-example gradients of a sample of up to MOST_NOMINAL nominal batches, all alike, and noise five standard
         deviations longer than its expected length; for the client whose own terms allow the most.
         """
+        if self.distributed:
+            return None
+        if self.mechanism == "central":
+            return math.sqrt(1 + self.count_weight**2)
         steps = self.local_steps * self.learning_rate
         if self.optimizer == "adamw":
             return ADAMW_STEP * steps * math.sqrt(dim)

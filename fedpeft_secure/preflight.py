@@ -4,6 +4,7 @@ import math
 
 import secagg
 from fedpeft_secure.aggregation.choose import choose_strategy
+from fedpeft_secure.client_level_rules import check_client_level
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.secure_sums import corrupt_clients
@@ -112,8 +113,7 @@ def _check_terms(config: Config, client: str) -> None:
 
 def _check_available(config: Config) -> None:
     """What the configuration names already, and this version cannot do yet."""
-    if config.privacy.unit == "client":
-        raise ConfigError('privacy.unit: this version guarantees privacy for examples only; use unit = "example"')
+    check_client_level(config)
     if config.privacy.relation == "replace_one":
         raise ConfigError('privacy.relation: this version trains under add/remove only; use relation = "add_remove"')
     if config.secure_sum.protocol in ("auto", "helper", "ckks", "bfv"):

@@ -94,6 +94,7 @@ class Privacy(Record):
     relation: str
     accountant: str
     noise: Literal["secure", "simulation", "none"]
+    mechanism: str = Field(default="per_example", description='who adds the noise; "central" trusts the server with it')
     clients: tuple[ClientPrivacy, ...]
     clients_assumptions: str = Field(default="", description="under which the rows of `clients` hold")
     aggregate: AggregatePrivacy | None
@@ -206,6 +207,8 @@ class RoundRecord(Record):
     accuracy: float | None = Field(description="on the public validation split; null where it was not measured")
     loss: float | None
     epsilon_spent: dict[str, Number]
+    clip_norm: float | None = Field(default=None, description="of whole updates, under client-level privacy")
+    below_clip: float | None = Field(default=None, description="noised share of updates within an adaptive clip norm")
     ledger: LedgerHead
     upload_bytes: int = Field(description="of one client, mean over the survivors")
     download_bytes: int = Field(description="of one client, mean over the survivors")

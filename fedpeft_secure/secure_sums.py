@@ -14,7 +14,9 @@ MODEL_PART = "model"
 
 def secure_sum(plan: RoundPlan) -> secagg.SecureSum:
     """The protocol of a round."""
-    codec = secagg.FixedPoint(clip=plan.codec_clip, bits=plan.codec_bits, max_weight=plan.max_weight)
+    codec: secagg.Codec = secagg.FixedPoint(clip=plan.codec_clip, bits=plan.codec_bits, max_weight=plan.max_weight)
+    if plan.distributed:
+        codec = secagg.ModularIntegers(bits=plan.codec_bits)
     if plan.protocol == "plain":
         return secagg.PlainSum(codec=codec, min_cohort=plan.min_cohort)
     if plan.protocol == "masked":
@@ -54,13 +56,13 @@ def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> se
         plan_sum = partial(protocol.plan, colluders=colluders)
     return plan_sum(
         clients=plan.cohort,
-        dim=dim,
+        dim=plan.summed_values(dim),
         run=plan.run,
         round=plan.round,
         attempt=plan.attempt,
         summed_weights=not plan.private,
         manifest=secagg.Manifest(parts={MODEL_PART: bytes.fromhex(plan.model_hash)}),
         directory=directory,
-        noised=plan.private,
+        noised=plan.private and plan.mechanism != "central",
         max_norm=plan.max_norm(dim),
     )

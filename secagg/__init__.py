@@ -1,7 +1,7 @@
 """Secure sums: a server learns the sum of its clients' vectors and nothing else. Imports no other package of ours."""
 
 from secagg import graph, plain
-from secagg.codec import Encoded, FixedPoint, Layout, Segment
+from secagg.codec import Codec, Encoded, FixedPoint, Layout, Segment
 from secagg.crypto import seeded_entropy
 from secagg.drive import Recorder, drive
 from secagg.errors import (
@@ -22,6 +22,7 @@ from secagg.messages import SERVER, Envelope, Transcript
 from secagg.plain import PlainSum
 from secagg.plan import SumPlan
 from secagg.replay import replay_aggregate
+from secagg.residues import ModularIntegers
 from secagg.session import Aggregate, ClientSession, Member, ServerSession
 from secagg.simulate import Cohort, SecureSum, simulate
 
@@ -30,6 +31,7 @@ __all__ = [
     "Aggregate",
     "ClientMemory",
     "ClientSession",
+    "Codec",
     "CodecError",
     "Cohort",
     "Encoded",
@@ -43,6 +45,7 @@ __all__ = [
     "Manifest",
     "MaskedSum",
     "Member",
+    "ModularIntegers",
     "PlainSum",
     "PlanError",
     "ProtocolError",

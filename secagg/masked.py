@@ -8,7 +8,7 @@ import numpy as np
 
 from secagg.client import MaskedClient
 from secagg.client_states import Public, Start
-from secagg.codec import Encoded, FixedPoint
+from secagg.codec import Codec, Encoded, FixedPoint
 from secagg.crypto import Entropy, digest
 from secagg.errors import CodecError, PlanError
 from secagg.graph import plan_for_counts, plan_graph
@@ -33,7 +33,7 @@ class MaskedSum:
         fewest survivors. adversarial_fraction, dropout_fraction: what the graph must bear.
     """
 
-    codec: FixedPoint = field(default_factory=lambda: FixedPoint(clip=1.0, bits=16))
+    codec: Codec = field(default_factory=lambda: FixedPoint(clip=1.0, bits=16))
     malicious_server: bool = True
     min_cohort: int = 3
     adversarial_fraction: float = 0.1

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.codec import Encoded, FixedPoint
+from secagg.codec import Codec, Encoded
 from secagg.crypto import Entropy, seeded_entropy
 from secagg.drive import Recorder, drive
 from secagg.errors import PlanError
@@ -23,7 +23,7 @@ class SecureSum(Protocol):
     """The ideal functionality: what `PlainSum`, `MaskedSum` and the others realise, and must equal."""
 
     @property
-    def codec(self) -> FixedPoint:
+    def codec(self) -> Codec:
         """The quantiser."""
 
     @property

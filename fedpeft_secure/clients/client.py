@@ -11,6 +11,7 @@ import dp
 import secagg
 from fedpeft_secure.aggregation.base import Strategy
 from fedpeft_secure.budgets import ClientBudget
+from fedpeft_secure.client_noise import encode_update
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.memory import load_memory, save_memory
@@ -78,6 +79,8 @@ class Client:
         self.policy.check(plan, client=self.name, budget=self.budget)
         trained = self.strategy.trainable(self.backbone.spec)
         sums = sum_plan(plan, dim=trained.size, directory=self.directory)
+        if self.budget.client_noise is not None:
+            self.budget.client_noise.check(plan, sums)
         release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
         stored = self.ledger.contribution(self.name, release)
         if stored is None:
@@ -85,7 +88,8 @@ class Client:
             task = LocalTask(
                 plan=plan.for_client(self.name),
                 trained=trained,
-                noise_multiplier=self.budget.noise_multiplier,
+                noise_multiplier=0.0 if self.budget.client_noise is not None else self.budget.noise_multiplier,
+                bound_gradients="clip_norm" if self.budget.client_noise is None else "nothing",
                 sampling=self.randomness.sampling(plan),
                 noise=self.randomness.noise(plan),
                 physical_batch=self.physical_batch,
@@ -129,6 +133,9 @@ class Client:
         """
         weight = None if plan.private else min(max(len(self.examples), 1), plan.max_weight)
         vector = self.strategy.encode(delta, self.backbone.spec)
+        if self.budget.client_noise is not None:
+            rng, source = self.randomness.rounding(plan), self.randomness.shares(plan)
+            vector = encode_update(self.budget.client_noise, plan, vector, rng=rng, source=source)
         try:
             return sums.encode(self.name, vector, weight=weight, rng=self.randomness.rounding(plan)).to_bytes()
         except secagg.CodecError:
@@ -148,6 +155,8 @@ class Client:
     def _event(self, plan: RoundPlan) -> dp.PrivacyEvent:
         """What this release is, from the plan that is followed, not from the one that was promised."""
         own = plan.for_client(self.name)
+        if self.budget.client_noise is not None:
+            return self.budget.client_noise.event(steps=1)
         if not self.budget.private:
             return dp.NonPrivate(steps=own.local_steps)
         noise_multiplier = self.budget.noise_multiplier

@@ -10,6 +10,7 @@ from fedpeft_secure.plans import RoundPlan
 AGREED = (
     "strategy", "local_steps", "sample_rate", "nominal_batch", "optimizer", "learning_rate", "clip_norm",
     "noise_multiplier", "protocol", "malicious_server", "dropout_fraction", "codec_clip", "codec_bits", "groups",
+    "mechanism", "count_weight",
 )  # fmt: skip
 """Terms of a plan that stay the same over a run: with others a server could outgrow the noise or provoke failures."""
 
@@ -61,6 +62,8 @@ class ClientPolicy:
         """Whether a term, as this client would follow it, is another one than it agreed to."""
         if self.agreed is None:
             return False
+        if term == "clip_norm" and self.agreed.count_weight > 0:
+            return False  # an adaptive clip norm follows released counts, and the noise is in units of it
         return getattr(plan.for_client(client), term) != getattr(self.agreed.for_client(client), term)
 
 

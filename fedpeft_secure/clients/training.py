@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,7 +34,10 @@ class LocalUpdate:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LocalTask:
-    """What a client trains with: the public plan, its own noise multiplier and its own randomness."""
+    """What a client trains with: the public plan, its own noise multiplier and its own randomness.
+
+    `bound_gradients` is what holds a mean gradient without noise: whole updates that are clipped later need nothing.
+    """
 
     plan: RoundPlan
     trained: AdapterSpec
@@ -41,6 +45,7 @@ class LocalTask:
     sampling: dp.sampling.Sampler
     noise: dp.noise.Gaussian
     physical_batch: int
+    bound_gradients: Literal["clip_norm", "nothing"] = "clip_norm"
 
 
 def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, task: LocalTask) -> LocalUpdate:
@@ -110,6 +115,8 @@ def _plain_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray, 
         backbone.losses,
     )
     mean = {methods.public_name(name): value / max(len(chosen), 1) for name, value in summed.sums.items()}
+    if task.bound_gradients == "nothing":
+        return mean
     norm = torch.sqrt(sum((value.square().sum() for value in mean.values()), torch.tensor(0.0)))
     scale = torch.clamp(plan.clip_norm / (norm + 1e-12), max=1.0)
     return {name: value * scale for name, value in mean.items()}

@@ -13,6 +13,7 @@ from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.preflight import too_few
 from fedpeft_secure.result import Departure, RoundRecord
+from fedpeft_secure.server.adaptive_clip import current_clip_norm
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.planning import plan_round
@@ -60,6 +61,7 @@ def next_round(federation: Federation, progress: Progress, *, attempt: int) -> N
             strategy=federation.strategy,
             budgets=federation.budgets,
             gone=gone,
+            clip_norm=current_clip_norm(config, progress.records),
         )
         short = [(name, reason) for name in plan.cohort if (reason := federation.clients[name].shortage(plan))]
         if not short:

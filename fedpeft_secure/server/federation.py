@@ -6,11 +6,13 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 import dp
+import dp.noise
 import secagg
 from fedpeft_secure import models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation import ServerOptimizer, Strategy, choose_strategy, server_optimizer
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
+from fedpeft_secure.client_budgets import plan_client_budgets
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
@@ -21,6 +23,7 @@ from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, Seed
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import FederatedData, LabelledTexts, load
 from fedpeft_secure.events import Listener, Notice, PhaseStarted
+from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.planning import plan_round
 
@@ -74,6 +77,13 @@ class Federation:
         """The server's optimiser before its first step."""
         return server_optimizer(self.config.training, self.trained, private=self.private)
 
+    def server_noise(self, plan: RoundPlan) -> dp.noise.Gaussian:
+        """The source of a trusted server's noise in a round."""
+        if noise_kind(self.config) == "secure":
+            return dp.noise.SecureGaussian()
+        stream = Seed(self.config.seed).child("server noise", "round", plan.round, "attempt", plan.attempt)
+        return dp.noise.SeededGaussian(stream)
+
     def tokenise(self, texts: LabelledTexts) -> Examples:
         """Texts as the clients see theirs."""
         return tokenise(texts, self.tokenizer, max_length=self.config.model.max_length)
@@ -86,14 +96,17 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         InputError: If data, model or budgets cannot be used.
     """
     seed = Seed(config.seed)
-    budgets = plan_budgets(config)
+    by_example = config.privacy.unit == "example"
+    budgets = plan_budgets(config) if by_example else ()  # a wrong budget is found before anything is loaded
     strategy, reason = choose_strategy(config)
     listen(PhaseStarted(name=f"loading data {config.data.name!r}"))
     data = load(config.data, clients=config.clients.count, seed=seed)
     listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
     tokenizer = models.load_tokenizer(config.model)
     backbone, start = load_backbone(config, num_labels=len(data.classes))
-    if any(budget.private for budget in budgets):
+    if not by_example:
+        budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
+    elif any(budget.private for budget in budgets):
         listen(Notice(text=f"gradients of single examples: {backbone.per_example.description}"))
     # In one process everybody's identity may follow from the seed; a deployed client makes its own (`fedpeft keys`).
     keys = secagg.Cohort.generate(

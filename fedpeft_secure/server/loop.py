@@ -9,6 +9,7 @@ import numpy as np
 import secagg
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.budgets import noise_kind
+from fedpeft_secure.client_noise import read_sum
 from fedpeft_secure.engines.dropouts import simulated_dropouts
 from fedpeft_secure.engines.in_process import RoundOutcome, run_round
 from fedpeft_secure.errors import RunFailedError
@@ -98,14 +99,17 @@ def _close_round(  # noqa: PLR0917 - one caller
     listen: Listener,
 ) -> Progress:
     started = time.perf_counter()
-    state, optimizer = progress.state, progress.optimizer
+    state, optimizer, below_clip = progress.state, progress.optimizer, None
     if outcome.aggregate is not None:
-        state, optimizer = federation.strategy.apply(state, outcome.aggregate.mean, federation.backbone.spec, optimizer)
+        mean, below_clip = _released(federation, plan, outcome.aggregate)
+        state, optimizer = federation.strategy.apply(state, mean, federation.backbone.spec, optimizer)
         _refuse_useless_step(progress.state, state)
     applied = time.perf_counter()
     quality = _validate(federation, plan, state, listen)
     seconds = outcome.seconds | {"server": applied - started, "validation": time.perf_counter() - applied}
     finished = _record(federation, plan, outcome, state, left=left, quality=quality, seconds=seconds)
+    if federation.budgets[0].client_noise is not None:
+        finished = finished.model_copy(update={"clip_norm": plan.clip_norm, "below_clip": below_clip})
     return replace(
         progress,
         rounds_done=plan.round,
@@ -113,6 +117,15 @@ def _close_round(  # noqa: PLR0917 - one caller
         optimizer=optimizer,
         records=(*progress.records, finished),
     )
+
+
+def _released(federation: Federation, plan: RoundPlan, aggregate: secagg.Aggregate) -> tuple[np.ndarray, float | None]:
+    """The mean update that the sum stands for, and the noised share of short updates where the clip norm adapts."""
+    noise = federation.budgets[0].client_noise
+    if noise is None:
+        return aggregate.mean, None
+    found = read_sum(noise, plan, aggregate, server_noise=lambda: federation.server_noise(plan))
+    return found.mean, found.below_clip
 
 
 def _validate(federation: Federation, plan: RoundPlan, state: AdapterState, listen: Listener) -> Predictions | None:

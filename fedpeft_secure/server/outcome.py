@@ -145,6 +145,7 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
         relation=privacy.relation,
         accountant=privacy.accountant,
         noise=noise_kind(federation.config),  # type: ignore[arg-type]  # checked by the model
+        mechanism="per_example" if (noise := federation.budgets[0].client_noise) is None else noise.mechanism,
         clients=tuple(_client_row(federation, budget.client) for budget in federation.budgets),
         clients_assumptions=clients_assumptions(federation),
         aggregate=aggregate_privacy(federation, progress.records),

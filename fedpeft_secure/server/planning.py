@@ -18,6 +18,7 @@ def plan_round(
     strategy: Strategy,
     budgets: tuple[ClientBudget, ...],
     gone: frozenset[str] = frozenset(),
+    clip_norm: float | None = None,
 ) -> RoundPlan:
     """The plan of one round.
 
@@ -30,7 +31,9 @@ def plan_round(
         strategy: how updates are aggregated.
         budgets: every client's plan; the largest range that one of them needs is the codec's.
         gone: who has left the cohort for good.
+        clip_norm: where it has adapted; None for the configured one.
     """
+    noise = budgets[0].client_noise
     training, sums = config.training, config.secure_sum
     return RoundPlan(
         run=run,
@@ -44,7 +47,7 @@ def plan_round(
         nominal_batch=training.nominal_batch,
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
-        clip_norm=config.privacy.clip_norm,
+        clip_norm=clip_norm or config.privacy.clip_norm,
         noise_multiplier=max(budget.noise_multiplier for budget in budgets),
         protocol=sums.protocol,
         malicious_server=sums.server == "malicious",
@@ -54,12 +57,18 @@ def plan_round(
         codec_clip=_widest(config, budgets) if sums.clip == "auto" else sums.clip,
         codec_bits=sums.bits,
         private=budgets[0].private,
-        own_terms=tuple(terms for budget in budgets if (terms := _own_terms(config, budget)) is not None),
+        mechanism="per_example" if noise is None else noise.mechanism,
+        count_weight=0.0 if noise is None else noise.count_weight,
+        own_terms=()
+        if noise is not None
+        else tuple(terms for budget in budgets if (terms := _own_terms(config, budget)) is not None),
     )
 
 
 def _widest(config: Config, budgets: tuple[ClientBudget, ...]) -> float:
     """The range of values that fits every client, and stays the same whoever is in the cohort."""
+    if budgets[0].client_noise is not None:
+        return budgets[0].client_noise.largest_norm
     return max(
         codec_clip(
             config.training,

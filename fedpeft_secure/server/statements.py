@@ -9,12 +9,15 @@ from fedpeft_secure.budgets import ClientBudget, noise_kind, noise_stddev
 from fedpeft_secure.result import AggregatePrivacy, RoundRecord
 from fedpeft_secure.secure_sums import corrupt_clients, sum_plan
 from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.whole_clients import whole_clients_aggregate, whole_clients_assumptions
 
 
 def clients_assumptions(federation: Federation) -> str:
     """What must hold for a client's own row to be true: nothing about the server or about other clients."""
     if not federation.private:
         return ""
+    if federation.budgets[0].client_noise is not None:
+        return whole_clients_assumptions(federation)
     unit, kind = federation.config.privacy.unit, noise_kind(federation.config)
     noise = (
         "its noise comes from the operating system's generator and stays secret"
@@ -38,6 +41,8 @@ def aggregate_privacy(federation: Federation, records: Sequence[RoundRecord]) ->
     alone, and nothing is claimed.
     """
     sums, training, privacy = federation.config.secure_sum, federation.config.training, federation.config.privacy
+    if federation.budgets[0].client_noise is not None:
+        return whole_clients_aggregate(federation, records)
     linear = training.local_steps == 1 and training.optimizer == "sgd"
     if not federation.private or sums.protocol == "plain" or not linear:
         return None

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from dp.errors import InvalidParameter
 from dp.events import (
+    DiscreteGaussianSum,
     GroupedGaussian,
     NonPrivate,
     PrivacyBudget,
     SampledGaussian,
+    SkellamSum,
     from_json,
     merge,
     seen_by,
@@ -24,7 +26,28 @@ gaussians = st.builds(
     sample_rate=st.floats(0, 1, exclude_min=True),
     steps=st.integers(1, 10**6),
 )
-events = st.one_of(gaussians, st.builds(NonPrivate, steps=st.integers(1, 5)))
+sums = [
+    st.builds(
+        family,
+        share_variance=st.floats(1e-3, 1e18),
+        shares=st.integers(1, 1000),
+        squared_norm=st.integers(1, 10**12),
+        dim=st.integers(1, 10**6),
+        steps=st.integers(1, 10**6),
+    )
+    for family in (SkellamSum, DiscreteGaussianSum)
+]
+events = st.one_of(gaussians, st.builds(NonPrivate, steps=st.integers(1, 5)), *sums)
+SHARES = {"share_variance": 4.0, "shares": 2, "squared_norm": 4, "dim": 1, "steps": 1}
+
+
+@pytest.mark.parametrize("family", [SkellamSum, DiscreteGaussianSum])
+def test_sums_of_shares(family):
+    assert family(**SHARES).noise_multiplier == pytest.approx(2**0.5)
+    for field, bad in [("share_variance", 0.0), ("share_variance", float("inf")), ("shares", 0), ("shares", True),
+                       ("squared_norm", 1.5), ("dim", 0), ("steps", 0)]:  # fmt: skip
+        with pytest.raises(InvalidParameter, match=field):
+            family(**SHARES | {field: bad})
 
 
 @given(events)

@@ -34,11 +34,11 @@ def progress_after(federation: Federation, *cohorts: tuple[str, ...]) -> Progres
             accuracy=None,
             loss=None,
             epsilon_spent={},
+            ledger=LedgerHead(charges=8, digest="00" * 32),
             upload_bytes=0,
             download_bytes=0,
             seconds={},
             model_hash="",
-            ledger=LedgerHead(charges=0, digest=""),
         )
         for number, cohort in enumerate(cohorts, start=1)
     )
