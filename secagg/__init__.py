@@ -14,18 +14,22 @@ from secagg.errors import (
     WireError,
 )
 from secagg.graph import GraphPlan, plan_graph
+from secagg.helper import HelperSum
+from secagg.holder_memory import HolderMemory
 from secagg.identity import Identity, KeyDirectory
 from secagg.manifest import Entry, Manifest, part_digest
 from secagg.masked import MaskedSum
 from secagg.memory import ClientMemory
-from secagg.messages import SERVER, Envelope, Transcript
+from secagg.messages import KEY_HOLDER, SERVER, Envelope, Transcript
+from secagg.one_message import OneMessageSum
 from secagg.plain import PlainSum
 from secagg.plan import SumPlan
 from secagg.replay import replay_aggregate
-from secagg.session import Aggregate, ClientSession, Member, ServerSession
-from secagg.simulate import Cohort, SecureSum, simulate
+from secagg.session import Aggregate, ClientSession, HolderSession, Member, ServerSession
+from secagg.simulate import Cohort, SecureSum, key_holder_session, simulate
 
 __all__ = [
+    "KEY_HOLDER",
     "SERVER",
     "Aggregate",
     "ClientMemory",
@@ -37,12 +41,16 @@ __all__ = [
     "Envelope",
     "FixedPoint",
     "GraphPlan",
+    "HelperSum",
+    "HolderMemory",
+    "HolderSession",
     "Identity",
     "KeyDirectory",
     "Layout",
     "Manifest",
     "MaskedSum",
     "Member",
+    "OneMessageSum",
     "PlainSum",
     "PlanError",
     "ProtocolError",
@@ -58,6 +66,7 @@ __all__ = [
     "WireError",
     "drive",
     "graph",
+    "key_holder_session",
     "part_digest",
     "plain",
     "plan_graph",
