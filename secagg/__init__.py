@@ -14,6 +14,7 @@ from secagg.errors import (
     WireError,
 )
 from secagg.graph import GraphPlan, plan_graph
+from secagg.he import BfvSum, CkksSum
 from secagg.helper import HelperSum
 from secagg.holder_memory import HolderMemory
 from secagg.identity import Identity, KeyDirectory
@@ -32,6 +33,8 @@ __all__ = [
     "KEY_HOLDER",
     "SERVER",
     "Aggregate",
+    "BfvSum",
+    "CkksSum",
     "ClientMemory",
     "ClientSession",
     "CodecError",
