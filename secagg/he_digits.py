@@ -1,4 +1,4 @@
-"""A contribution's residues as small digits whose sums over the cohort cannot overflow, and sums of digits as residues."""
+"""A contribution's residues as small digits whose sums over the cohort cannot overflow, and those sums as residues."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ Digits = NDArray[np.int64]
 class DigitCode:
     """How residues modulo 2^m become digits 0…span, and sums of digits become residues again.
 
-    A value is shifted by `offset` first, so that honest values are 0…span; wider segments (a weight) are cut into limbs.
+    A value is shifted by `offset` first, so that honest ones are 0…span; wider segments (a weight) are cut into limbs.
     Args: layout: the round's. clients: cohort. offset, span: of a value. limb_bits: of a limb.
     """
 

@@ -82,7 +82,7 @@ def polynomial_bytes(primes: tuple[int, ...], *, degree: int) -> int:
 def bfv_parameters(*, count: int, clients: int, digit_bits: int) -> HeParameters:
     """The shortest BFV upload of `count` digits whose sums over `clients` stay below 2^digit_bits, and decrypt exactly.
 
-    Correct because t > 2^(digit_bits·per_slot), so no slot wraps, and the noise stays below q/4t: half of what it may be.
+    Correct because t > 2^(digit_bits·per_slot), so no slot wraps, and noise stays below q/4t: half of what it may be.
     Raises: PlanError.
     """
     found = []

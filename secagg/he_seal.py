@@ -6,12 +6,13 @@ from the operating system; only the secret key follows from a seed, so that the 
 
 import os
 import struct
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from secagg.he_wire import Polynomials
 
 SEED_BYTES: Final = 64
 _SERIAL_HEADER_BYTES = 16
+Slots = list[int] | list[complex]
+Encode = Callable[[Slots, Any], None]
 _CORRECTION = 1  # SEAL's factor of BGV; BFV and CKKS do not use it
 
 
@@ -112,15 +115,15 @@ def _plain_encoder(parameters: HeParameters, context: Any) -> Any:
     return seal().BatchEncoder(context) if parameters.scheme == "bfv" else seal().CKKSEncoder(context)
 
 
-def _encoder(parameters: HeParameters, context: Any) -> Callable[[list[int] | list[complex], Any], None]:
+def _encoder(parameters: HeParameters, context: Any) -> Encode:
     encoder = _plain_encoder(parameters, context)
     if parameters.scheme == "bfv":
-        return lambda slots, plaintext: encoder.encode(slots, plaintext)
+        return cast(Encode, encoder.encode)
     scale, level = float(parameters.scale), context.first_parms_id()
     return lambda slots, plaintext: encoder.encode(slots, level, scale, plaintext)
 
 
-def _slots(parameters: HeParameters, digits: Digits) -> Iterator[list[int] | list[complex]]:
+def _slots(parameters: HeParameters, digits: Digits) -> Iterator[Slots]:
     """The slots of one ciphertext after the other; the last is filled up with zeros."""
     padded = np.zeros(parameters.ciphertexts * parameters.slots * parameters.per_slot, dtype=np.int64)
     padded[: len(digits)] = digits
@@ -180,7 +183,7 @@ def _loaded(target: Any, context: Any, data: bytes) -> Any:
 @contextmanager
 def _as_path(data: bytes) -> Iterator[str]:
     """SEAL reads and writes files only: an anonymous one in memory where the system has them, else a temporary one."""
-    if hasattr(os, "memfd_create"):
+    if sys.platform == "linux":
         descriptor = os.memfd_create("seal")
         try:
             with os.fdopen(descriptor, "wb", closefd=False) as file:

@@ -1,7 +1,7 @@
 """Ciphertexts and public keys on the wire: residues packed to the bits of their primes, nothing else, nothing optional.
 
-No library parses a message: sizes are known before, each residue is compared with its prime, and whoever only adds needs
-no homomorphic library at all.
+No library parses a message: sizes are known before, each residue is compared with its prime, and whoever only adds
+needs no homomorphic library at all.
 """
 
 import numpy as np
