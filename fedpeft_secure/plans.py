@@ -15,11 +15,18 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
 
+MOST_NOMINAL = 4
+"""The public assumption about sizes: no client has more examples than four times the nominal number."""
+
+ADAMW_STEP = 3.2
+"""AdamW moves a coordinate by at most (1 − β₁)/√(1 − β₂) = 3.17 learning rates (Kingma & Ba 2015, section 2.1)."""
+
 
 class RoundPlan(BaseModel):
     """What the server announces: the same for every client of the cohort.
 
     Its bounds are checked by whoever reads one: a client divides by these numbers, and the server may lie.
+    `noise_multiplier` is the largest of the run's clients; each client uses its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -36,6 +43,7 @@ class RoundPlan(BaseModel):
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
     clip_norm: Positive
+    noise_multiplier: Annotated[float, Field(ge=0)]
     protocol: str
     malicious_server: bool
     min_cohort: Count
@@ -49,11 +57,27 @@ class RoundPlan(BaseModel):
     def max_weight(self) -> int:
         """Under DP weights are public and equal; without, example counts travel inside the sum, up to this.
 
-        Four times the nominal number of examples; at a sampling rate of 1 that number is the batch itself.
+        MOST_NOMINAL times the nominal number of examples; at a sampling rate of 1 that number is the batch itself.
         """
         if self.private:
             return 1
-        return 4 * math.ceil(self.nominal_batch / self.sample_rate) if self.sample_rate < 1 else self.nominal_batch
+        if self.sample_rate == 1:
+            return self.nominal_batch
+        return MOST_NOMINAL * math.ceil(self.nominal_batch / self.sample_rate)
+
+    def max_norm(self, dim: int) -> float:
+        """A public bound on the L2 norm of what an honest client sends, of `dim` values: the sum is checked with it.
+
+        Per-example gradients of a sample of up to MOST_NOMINAL nominal batches, all alike, and noise five standard
+        deviations longer than its expected length.
+        """
+        steps = self.local_steps * self.learning_rate
+        if self.optimizer == "adamw":
+            return ADAMW_STEP * steps * math.sqrt(dim)
+        if not self.private:
+            return steps * self.clip_norm
+        noise = self.noise_multiplier * (math.sqrt(dim) + 5) / self.nominal_batch
+        return steps * self.clip_norm * (MOST_NOMINAL + noise)
 
 
 def pack_request(plan: RoundPlan, state: AdapterState) -> bytes:
@@ -86,8 +110,7 @@ def codec_clip(training: TrainingConfig, *, clip_norm: float, noise_multiplier: 
     """A public bound on one coordinate of what a client sends: the codec's range under `secure_sum.clip = "auto"`.
 
     A step's clipped sum over `nominal_batch` has L2 norm about `clip_norm` at most, and a coordinate of its noise
-    stays within six standard deviations; AdamW moves a coordinate by at most
-    learning_rate·(1 − β₁)/√(1 − β₂) = 3.17 learning rates a step (Kingma & Ba 2015, section 2.1).
+    stays within six standard deviations.
 
     Args:
         training: the `[training]` table.
@@ -96,5 +119,5 @@ def codec_clip(training: TrainingConfig, *, clip_norm: float, noise_multiplier: 
     """
     steps = training.local_steps * training.learning_rate
     if training.optimizer == "adamw":
-        return 3.2 * steps
+        return ADAMW_STEP * steps
     return steps * clip_norm * (1 + 6 * noise_multiplier / training.nominal_batch)

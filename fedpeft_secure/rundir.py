@@ -144,6 +144,11 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name must survive a crash too
+    finally:
+        os.close(folder)
 
 
 def to_json(value: object) -> bytes:

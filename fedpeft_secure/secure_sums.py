@@ -62,4 +62,5 @@ def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> se
         manifest=secagg.Manifest(parts={MODEL_PART: bytes.fromhex(plan.model_hash)}),
         directory=directory,
         noised=plan.private,
+        max_norm=plan.max_norm(dim),
     )

@@ -28,7 +28,7 @@ class SumPlan:
         min_cohort: fewest survivors, and fewest survivors that fill any coordinate. manifest: what everybody was sent.
         graph: None for protocols without one. directory: fingerprint of the key directory, empty without identities.
         noised: whether each contribution is differentially private on its own; else rules against differencing bite.
-        max_norm: largest L2 norm of a contribution (clip norm plus noise), or None.
+        max_norm: largest L2 norm of a contribution of full weight (clip norm plus noise), or None.
     """
 
     protocol: str

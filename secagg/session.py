@@ -112,13 +112,6 @@ def decode_sum(
         raise RoundFailedError(
             f"sum reaches {largest}, above {len(survivors)} survivors × {codec.largest}: a client lied; try again"
         )
-    if plan.max_norm is not None:
-        norm = float(np.linalg.norm(integers * codec.step))
-        allowed = len(survivors) * (plan.max_norm + codec.step * plan.dim**0.5)
-        if norm > allowed:
-            raise RoundFailedError(
-                f"sum has norm {norm:.6g}, above {allowed:.6g}: a client lied; start another attempt"
-            )
     if plan.weights is not None:
         total_weight = sum(weight for name, weight in zip(plan.clients, plan.weights, strict=True) if name in survivors)
     else:
@@ -126,6 +119,14 @@ def decode_sum(
         if not len(survivors) <= total_weight <= len(survivors) * codec.weight_bound:
             raise RoundFailedError(
                 f"total weight {total_weight} is impossible for {len(survivors)} survivors: a client lied"
+            )
+    if plan.max_norm is not None:
+        norm = float(np.linalg.norm(integers * codec.step))
+        rounding = len(survivors) * codec.step * plan.dim**0.5
+        allowed = plan.max_norm * total_weight / codec.weight_bound + rounding
+        if norm > allowed:
+            raise RoundFailedError(
+                f"sum has norm {norm:.6g}, above {allowed:.6g}: a client lied; start another attempt"
             )
     mean = codec.decode(integers, total_weight=total_weight)
     for array in (mean, integers):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from fedpeft_secure.aggregation.base import Strategy
 from fedpeft_secure.budgets import ClientBudget
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
+from fedpeft_secure.clients.memory import load_memory, save_memory
 from fedpeft_secure.clients.policy import ClientPolicy
 from fedpeft_secure.clients.randomness import Randomness
 from fedpeft_secure.clients.training import LocalTask, train_locally
@@ -44,7 +46,7 @@ class Client:
         randomness: of sampling, noise and rounding.
         identity, directory: its own key and everybody's pinned public keys.
         physical_batch: examples processed at once.
-        memory: what it has sent so far, against differencing.
+        memory_file: holds what it has sent so far, against differencing.
         examples_processed, training_seconds: for throughput; private, never sent.
     """
 
@@ -60,7 +62,7 @@ class Client:
     identity: secagg.Identity = field(repr=False)
     directory: secagg.KeyDirectory = field(repr=False)
     physical_batch: int
-    memory: secagg.ClientMemory = field(default_factory=secagg.ClientMemory)
+    memory_file: Path
     examples_processed: int = field(default=0, repr=False)
     training_seconds: float = field(default=0.0, repr=False)
 
@@ -103,12 +105,21 @@ class Client:
             identity=self.identity,
             directory=self.directory,
             received={MODEL_PART: state.digest()},
-            memory=self.memory,
+            memory=load_memory(self.memory_file),
             min_cohort=self.policy.min_cohort,
             adversarial_fraction=self.policy.adversarial_fraction,
             malicious_server=not self.policy.trusts_server,
         )
-        return secure_sum(plan).client(sums, member=member, contribution=secagg.Encoded.from_bytes(stored))
+        return secure_sum(plan).client(
+            sums,
+            member=member,
+            contribution=secagg.Encoded.from_bytes(stored),
+            entropy=self.randomness.entropy(plan),
+        )
+
+    def remember(self, memory: secagg.ClientMemory) -> None:
+        """Stores what is about to be sent, before it is."""
+        save_memory(self.memory_file, memory)
 
     def _encode(self, plan: RoundPlan, sums: secagg.SumPlan, delta: Mapping[str, np.ndarray]) -> bytes:
         """The contribution's bytes, or UNSENDABLE.

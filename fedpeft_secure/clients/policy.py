@@ -8,8 +8,8 @@ from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
 AGREED = (
-    "strategy", "local_steps", "sample_rate", "nominal_batch", "optimizer", "learning_rate", "clip_norm", "protocol",
-    "malicious_server", "dropout_fraction", "codec_clip", "codec_bits",
+    "strategy", "local_steps", "sample_rate", "nominal_batch", "optimizer", "learning_rate", "clip_norm",
+    "noise_multiplier", "protocol", "malicious_server", "dropout_fraction", "codec_clip", "codec_bits",
 )  # fmt: skip
 """Terms of a plan that stay the same over a run: with others a server could outgrow the noise or provoke failures."""
 

@@ -1,6 +1,7 @@
 """A client's random choices of a round: which examples, which noise, which way to round."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +9,7 @@ import numpy as np
 
 import dp.noise
 import dp.sampling
+import secagg
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.seeds import Seed
 
@@ -27,10 +29,14 @@ class Randomness(Protocol):
         """Rounds to the codec's integers; unbiased, and no secret."""
         ...
 
+    def entropy(self, plan: RoundPlan) -> Callable[[int], bytes]:
+        """Draws the keys and masks of the secure sum."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeededRandomness:
-    """Simulation: everything follows from the run's seed, so a resumed run repeats it. Not private."""
+    """Simulation: everything follows from the run's seed, so a resumed run repeats it, masks too. Not private."""
 
     seed: Seed
     client: str
@@ -46,6 +52,10 @@ class SeededRandomness:
     def rounding(self, plan: RoundPlan) -> np.random.Generator:
         """See `Randomness`."""
         return self._stream("rounding", plan)
+
+    def entropy(self, plan: RoundPlan) -> Callable[[int], bytes]:
+        """See `Randomness`."""
+        return secagg.seeded_entropy(self._stream("entropy", plan).bytes(32))
 
     def _stream(self, purpose: str, plan: RoundPlan) -> np.random.Generator:
         # The attempt is part of the name: another attempt is another release, with other noise.
@@ -70,3 +80,8 @@ class SecureRandomness:
         """See `Randomness`."""
         del plan
         return np.random.default_rng(int.from_bytes(os.urandom(16), "big"))
+
+    def entropy(self, plan: RoundPlan) -> Callable[[int], bytes]:
+        """See `Randomness`."""
+        del plan
+        return os.urandom

@@ -95,7 +95,7 @@ def _add_up(
     directory: secagg.KeyDirectory,
 ) -> tuple[secagg.Aggregate | None, str]:
     def remember(name: str, memory: secagg.ClientMemory) -> None:
-        clients[name].memory = memory
+        clients[name].remember(memory)
 
     server = secure_sum(plan).server(sum_plan(plan, dim=dim, directory=directory), directory=directory)
     try:

@@ -1,6 +1,7 @@
 """All parties of a simulated run in one process: model, data, clients, keys and the public facts about them."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
@@ -13,6 +14,7 @@ from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets, plann
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.memory import memory_file
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
@@ -75,7 +77,7 @@ class Federation:
         return tokenise(texts, self.tokenizer, max_length=self.config.model.max_length)
 
 
-def build_federation(config: Config, *, run: str, ledger: dp.Ledger, listen: Listener) -> Federation:
+def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path: Path, listen: Listener) -> Federation:
     """Loads data and model, plans budgets and sets up every party.
 
     Raises:
@@ -108,6 +110,7 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, listen: Lis
             identity=keys.identities[budget.client],
             directory=keys.directory,
             physical_batch=config.training.physical_batch,
+            memory_file=memory_file(ledger_path, budget.client),
         )
         for budget, texts in zip(budgets, data.clients, strict=True)
     }

@@ -76,7 +76,13 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
     directory, config = _open(config, root, resume=resume)
     with exclusive(directory), dp.Ledger.open(_ledger_path(config, directory)) as ledger:
         with _removed_on_bad_input(directory, new=not resume):
-            federation = build_federation(config, run=run_name(directory), ledger=ledger, listen=listen)
+            federation = build_federation(
+                config,
+                run=run_name(directory),
+                ledger=ledger,
+                ledger_path=_ledger_path(config, directory),
+                listen=listen,
+            )
             holders = zip(config.client_names, federation.data.clients, strict=True)
             check_same_data(_ledger_path(config, directory), dict(holders))
             if not resume:

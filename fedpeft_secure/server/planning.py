@@ -45,6 +45,7 @@ def plan_round(
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
         clip_norm=config.privacy.clip_norm,
+        noise_multiplier=noise,
         protocol=sums.protocol,
         malicious_server=sums.server == "malicious",
         min_cohort=sums.min_cohort,

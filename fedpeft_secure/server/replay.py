@@ -14,6 +14,7 @@ import secagg
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.budgets import ClientBudget
 from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.memory import memory_file
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import SeededRandomness
 from fedpeft_secure.config import Config
@@ -88,7 +89,14 @@ def replay_round(
     with tempfile.TemporaryDirectory() as folder, dp.Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
         clients = {
             budget.client: _replay_client(
-                federation, config, budget, agreed=plan, texts=texts[budget.client], name=name, ledger=ledger
+                federation,
+                config,
+                budget,
+                agreed=plan,
+                texts=texts[budget.client],
+                name=name,
+                ledger=ledger,
+                folder=Path(folder),
             )
             for budget in budgets
             if budget.client in texts
@@ -125,6 +133,7 @@ def _replay_client(
     texts: LabelledTexts,
     name: str,
     ledger: dp.Ledger,
+    folder: Path,
 ) -> Client:
     client = budget.client
     original = federation.clients[client]
@@ -135,7 +144,7 @@ def _replay_client(
         policy=replace(simulated_policy(config, client, agreed=agreed), max_epsilon=float("inf")),
         ledger=ledger,
         randomness=SeededRandomness(seed=Seed(Seed(config.seed).entropy("replay", name) % 2**63), client=client),
-        memory=secagg.ClientMemory(),
+        memory_file=memory_file(folder / "ledger.sqlite", client),
         examples_processed=0,
         training_seconds=0.0,
     )

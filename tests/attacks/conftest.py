@@ -60,6 +60,7 @@ def plan() -> RoundPlan:
         optimizer="sgd",
         learning_rate=1.0,
         clip_norm=1.0,
+        noise_multiplier=0.0,
         protocol="plain",
         malicious_server=True,
         min_cohort=1,

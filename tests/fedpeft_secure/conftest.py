@@ -120,6 +120,7 @@ def make_plan() -> MakePlan:
         optimizer="sgd",
         learning_rate=1.0,
         clip_norm=1.0,
+        noise_multiplier=1.0,
         protocol="masked",
         malicious_server=True,
         min_cohort=3,
@@ -138,8 +139,10 @@ def make_federation(tiny_config: MakeConfig, tmp_path: Path) -> Iterator[MakeFed
     ledgers: list[dp.Ledger] = []
 
     def make(overrides: Mapping[str, Any] | None = None) -> Federation:
-        ledgers.append(dp.Ledger.open(tmp_path / f"ledger-{len(ledgers)}.sqlite"))
-        return build_federation(tiny_config(overrides), run="run", ledger=ledgers[-1], listen=ignore)
+        path = tmp_path / f"ledger-{len(ledgers)}.sqlite"
+        ledgers.append(dp.Ledger.open(path))
+        config = tiny_config(overrides)
+        return build_federation(config, run="run", ledger=ledgers[-1], ledger_path=path, listen=ignore)
 
     yield make
     for ledger in ledgers:

@@ -183,3 +183,25 @@ def test_a_plan_cannot_be_changed(plan: RoundPlan) -> None:
         plan.private = False  # type: ignore[misc]
     with pytest.raises(TypeError):
         replace(plan, private=False)  # type: ignore[type-var]
+
+
+def test_the_norm_bound_holds_what_an_honest_client_can_send(plan: RoundPlan) -> None:
+    rng = np.random.default_rng(0)
+    dim, gradients = 400, np.zeros((40, 400))
+    gradients[:, 0] = 1  # four nominal batches of ten, all clipped to one and all alike
+    for noise_multiplier in (0.5, 3.0):
+        noisy = plan.model_copy(update={"noise_multiplier": noise_multiplier})
+        sent = (gradients.sum(axis=0) + rng.normal(0, noise_multiplier, (500, dim))) / plan.nominal_batch
+        norms = np.linalg.norm(sent, axis=1)
+        assert norms.max() <= noisy.max_norm(dim)
+        assert noisy.max_norm(dim) < 1.6 * norms.mean(), "a bound that is far away catches nobody"
+
+
+def test_the_norm_bound_without_privacy_is_the_clip_norm(plan: RoundPlan) -> None:
+    plain = plan.model_copy(update={"private": False, "noise_multiplier": 0.0, "clip_norm": 0.5, "local_steps": 3})
+    assert plain.max_norm(400) == 3 * 0.5
+
+
+def test_the_norm_bound_of_adamw_is_that_of_its_coordinates(plan: RoundPlan) -> None:
+    adamw = plan.model_copy(update={"optimizer": "adamw", "learning_rate": 0.1})
+    assert adamw.max_norm(100) == pytest.approx(0.32 * 10)

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,10 +119,10 @@ def test_a_secret_is_never_readable_by_others(tmp_path: Path, monkeypatch: pytes
     modes: list[int] = []
     monkeypatch.setattr(
         "fedpeft_secure.rundir.os.fsync",
-        lambda _: modes.append((tmp_path / ".secret.part").stat().st_mode & 0o777),
+        lambda opened: modes.append(os.fstat(opened).st_mode & 0o777),
     )
     write_atomically(tmp_path / "secret", b"x", mode=0o600)
-    assert modes == [0o600]
+    assert modes[0] == 0o600, "before the name is there"
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
 
 

@@ -28,6 +28,7 @@ def test_a_masked_plan_says_what_the_round_plan_says(make_plan, five: secagg.Key
     assert (sums.clients, sums.dim, sums.min_cohort) == (tuple(sorted(plan.cohort)), 33, 4)
     assert (sums.codec.clip, sums.codec.bits) == (0.5, 20)
     assert sums.directory == five.fingerprint
+    assert sums.max_norm == plan.max_norm(33)
     assert sums.graph is not None
     assert sums.graph.malicious_server
 

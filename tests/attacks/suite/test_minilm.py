@@ -41,8 +41,9 @@ def trained_for_a_while(start: AdapterState) -> AdapterState:
 @pytest.fixture(scope="module", params=["fedsvd", "fedit"])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     config: Config = parse_config({"aggregation": {"strategy": request.param}})
-    with dp.Ledger.open(tmp_path_factory.mktemp("ledger") / "ledger.sqlite") as ledger:
-        federation = build_federation(config, run="run", ledger=ledger, listen=ignore)
+    path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
+    with dp.Ledger.open(path) as ledger:
+        federation = build_federation(config, run="run", ledger=ledger, ledger_path=path, listen=ignore)
         before = trained_for_a_while(federation.start)
         nothing = LabelledTexts(texts=("a good film",), labels=np.array([0]))
         first = replay_round(

@@ -113,6 +113,7 @@ def party(
             identity=keys.identities[ME],
             directory=keys.directory,
             physical_batch=4,
+            memory_file=tmp_path / f"{len(ledgers)}.memory" / "client.bin",
         )
         return Party(client=client, config=config, state=start, keys=keys, budgets=budgets)
 
@@ -194,7 +195,7 @@ def test_an_interrupted_release_is_sent_again_without_training_or_charge(
     one = party()
     first = one.upload(one.request())
     monkeypatch.setattr(client_module, "train_locally", lambda *_: pytest.fail("the client trained again"))
-    restarted = replace(one.client, memory=secagg.ClientMemory(), randomness=SecureRandomness())
+    restarted = replace(one.client, randomness=SecureRandomness())
     again = replace(one, client=restarted)
     assert again.upload(one.request()) == first
     assert len(one.charges) == 1
@@ -358,10 +359,15 @@ def test_the_session_insists_on_the_clients_own_terms(
     original = secagg.MaskedSum.client
 
     def spy(
-        self: secagg.MaskedSum, plan: secagg.SumPlan, *, member: secagg.Member, contribution: secagg.Encoded
+        self: secagg.MaskedSum,
+        plan: secagg.SumPlan,
+        *,
+        member: secagg.Member,
+        contribution: secagg.Encoded,
+        entropy: Callable[[int], bytes],
     ) -> secagg.ClientSession:
         members.append(member)
-        return original(self, plan, member=member, contribution=contribution)
+        return original(self, plan, member=member, contribution=contribution, entropy=entropy)
 
     monkeypatch.setattr(secagg.MaskedSum, "client", spy)
     one.client.open_session(one.request(min_cohort=4, adversarial_fraction=0.2))

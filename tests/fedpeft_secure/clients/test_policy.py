@@ -121,7 +121,7 @@ def _other(value: object) -> object:
     """Any value but this one, of the same type."""
     if isinstance(value, bool):
         return not value
-    return f"not-{value}" if isinstance(value, str) else value * 1.0000001 + (0 if isinstance(value, float) else 1)
+    return f"not-{value}" if isinstance(value, str) else value * 1.0000001 + (1e-9 if isinstance(value, float) else 1)
 
 
 @pytest.mark.parametrize("term", AGREED)

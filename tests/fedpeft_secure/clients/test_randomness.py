@@ -30,8 +30,13 @@ def rounding(randomness: Randomness, plan: RoundPlan) -> list[float]:
     return drawn
 
 
+def keys(randomness: Randomness, plan: RoundPlan) -> bytes:
+    return randomness.entropy(plan)(32)
+
+
 def test_a_simulated_release_can_be_repeated(make_plan: MakePlan) -> None:
     plan = make_plan()
+    assert keys(seeded(), plan) == keys(seeded(), plan)
     assert (noise(seeded(), plan) == noise(seeded(), plan)).all()
     assert sample(seeded(), plan) == sample(seeded(), plan)
     assert rounding(seeded(), plan) == rounding(seeded(), plan)
@@ -43,6 +48,7 @@ def test_another_round_or_attempt_draws_everything_anew(change: dict[str, int], 
     assert not (noise(seeded(), one) == noise(seeded(), two)).any()
     assert sample(seeded(), one) != sample(seeded(), two)
     assert rounding(seeded(), one) != rounding(seeded(), two)
+    assert keys(seeded(), one) != keys(seeded(), two)
 
 
 def test_clients_draw_differently(make_plan: MakePlan) -> None:
@@ -51,6 +57,7 @@ def test_clients_draw_differently(make_plan: MakePlan) -> None:
     assert not (noise(one, plan) == noise(two, plan)).any()
     assert sample(one, plan) != sample(two, plan)
     assert rounding(one, plan) != rounding(two, plan)
+    assert keys(one, plan) != keys(two, plan)
 
 
 def test_streams_are_never_shared_between_clients_rounds_and_attempts(make_plan: MakePlan) -> None:

@@ -1,22 +1,40 @@
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 import dp
 import secagg
+from fedpeft_secure.adapters import AdapterSpec
+from fedpeft_secure.aggregation import Strategy
 from fedpeft_secure.clients import client as client_module
 from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.memory import load_memory
 from fedpeft_secure.engines.in_process import TRAIN, RoundOutcome, run_round
 from fedpeft_secure.events import ClientTrained, Event, PhaseStarted, ignore
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.secure_sums import sum_plan
+from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.planning import plan_round
 
 MakeFederation = Callable[..., Federation]
 PLAIN = {"secure_sum.protocol": "plain"}
+
+
+@dataclass(frozen=True)
+class Poison:
+    """A strategy that encodes the largest vector that the codec takes."""
+
+    honest: Strategy
+    size: int
+
+    def trainable(self, spec: AdapterSpec) -> AdapterSpec:
+        return self.honest.trainable(spec)
+
+    def encode(self, delta: object, spec: AdapterSpec) -> np.ndarray:
+        return np.full(self.size, 0.99)
 
 
 def plan_of(federation: Federation, **changes: object) -> RoundPlan:
@@ -197,8 +215,47 @@ def test_what_clients_remember_is_kept(make_federation: MakeFederation) -> None:
     federation = make_federation({"privacy.epsilon": "inf"})
     play(federation)
     for client in federation.clients.values():
-        assert len(client.memory.uploads) == 1
-        assert client.memory.last_survivors == tuple(sorted(federation.clients))
+        memory = load_memory(client.memory_file)
+        assert len(memory.uploads) == 1
+        assert memory.last_survivors == tuple(sorted(federation.clients))
+
+
+def test_a_round_interrupted_at_the_very_end_can_be_played_again_with_the_same_bytes(
+    make_federation: MakeFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation = make_federation({"privacy.epsilon": "inf"})
+    first = play(federation)
+    again = play(federation)
+    assert first.aggregate is not None
+    assert again.aggregate is not None
+    assert (first.aggregate.integers == again.aggregate.integers).all()
+    assert again.transcript.to_bytes() == first.transcript.to_bytes()
+
+
+def test_a_restarted_client_never_sends_the_same_release_under_other_masks(make_federation: MakeFederation) -> None:
+    federation = make_federation()
+    play(federation)
+    restarted = {
+        name: replace(client, randomness=replace(client.randomness, seed=Seed(99)))
+        for name, client in federation.clients.items()
+    }
+    outcome = play(replace(federation, clients=restarted))
+    assert outcome.aggregate is None
+    assert "under other masks" in outcome.failure
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "poisoners"), [("inf", ["client-2"]), (500, ["client-1", "client-2", "client-3", "client-4"])]
+)
+def test_updates_that_no_clipped_gradients_can_give_are_rejected(
+    epsilon: float | str, poisoners: list[str], make_federation: MakeFederation
+) -> None:
+    federation = make_federation({"privacy.epsilon": epsilon})
+    poison = Poison(federation.strategy, federation.trained.size)
+    clients = {name: replace(federation.clients[name], strategy=poison) for name in poisoners}
+    outcome = play(replace(federation, clients={**federation.clients, **clients}))
+    assert outcome.aggregate is None
+    assert "a client lied" in outcome.failure
 
 
 def test_progress_is_told_in_order(make_federation: MakeFederation) -> None:
