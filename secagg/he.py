@@ -55,17 +55,18 @@ class HeScheme:
         """The seed of a secret key."""
         return entropy(he_seal.SEED_BYTES)
 
-    def public(self, secret: bytes) -> bytes:
+    def public(self, secret: bytes, *, entropy: Entropy) -> bytes:
         """A public key of that secret key."""
-        return pack_polynomials(he_seal.public_key(self.parameters, secret), primes=self.parameters.key_primes)
+        key = he_seal.public_key(self.parameters, secret, randomness=entropy(he_seal.SEED_BYTES))
+        return pack_polynomials(key, primes=self.parameters.key_primes)
 
     def hide(self, contribution: Encoded, *, public: bytes, binding: Binding, entropy: Entropy) -> Hidden:
-        """Encrypts; the signature over the ciphertext binds it, and SEAL draws its randomness."""
-        del binding, entropy
+        """Encrypts; the signature over the ciphertext binds it."""
+        del binding
         primes, degree = self.parameters.key_primes, self.parameters.degree
         key = unpack_polynomials(public, count=2, primes=primes, degree=degree)
         digits = self.digits.encode(contribution.residues) - self._centre
-        ciphertexts = he_seal.encrypt(self.parameters, key, digits)
+        ciphertexts = he_seal.encrypt(self.parameters, key, digits, entropy=entropy)
         return Hidden(body=pack_polynomials(ciphertexts, primes=self.parameters.data_primes), capsule=NOTHING)
 
     def check(self, body: bytes) -> None:

@@ -1,13 +1,14 @@
 """The only door to TenSEAL: keys, encryption and decryption by the Microsoft SEAL that it ships.
 
-Everything that goes in or comes out is integers. SEAL draws the randomness of keys' errors and of encryption itself,
-from the operating system; only the secret key follows from a seed, so that the key holder's memory is a few bytes.
+Everything that goes in or comes out is integers. All randomness comes from the caller: SEAL's generator gives every
+operation of one context the same stream, so each key and each ciphertext gets a context and a seed of its own.
 """
 
 import os
 import struct
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
+import pyarrow
 
+from secagg.crypto import Entropy
 from secagg.errors import PlanError, WireError
 from secagg.he_digits import Digits
 from secagg.he_parameters import HeParameters
@@ -23,6 +26,14 @@ from secagg.he_wire import Polynomials
 
 SEED_BYTES: Final = 64
 _SERIAL_HEADER_BYTES = 16
+_MODE = 5  # where a header says how the rest is compressed
+_MEMBERS = "<4Q?3QdQ"  # parms_id, NTT form, polynomials, degree, primes, scale, correction
+_MEMBERS_BYTES = struct.calcsize(_MEMBERS)
+_INFLATE: Final[dict[int, Callable[[bytes, int], bytes]]] = {
+    0: lambda data, _size: data,
+    1: lambda data, size: zlib.decompress(data, bufsize=size),
+    2: lambda data, size: bytes(pyarrow.decompress(data, size, codec="zstd", asbytes=True)),
+}
 Slots = list[int] | list[complex]
 Encode = Callable[[Slots, Any], None]
 _CORRECTION = 1  # SEAL's factor of BGV; BFV and CKKS do not use it
@@ -41,28 +52,26 @@ def seal() -> Any:
 
 def secret_key(parameters: HeParameters, seed: bytes) -> Any:
     """The ternary secret key that follows from a 64-byte seed."""
-    factory = seal().Blake2xbPRNGFactory(list(struct.unpack("<8Q", seed)))
-    # This generator would give every encryption the same randomness: it draws one secret key and nothing else.
-    return seal().KeyGenerator(_build(parameters, factory)).secret_key()
+    return seal().KeyGenerator(_seeded(parameters, seed)).secret_key()
 
 
-def public_key(parameters: HeParameters, seed: bytes) -> Polynomials:
-    """A public key of the seed's secret key, with fresh randomness; 2 polynomials."""
+def public_key(parameters: HeParameters, secret: bytes, *, randomness: bytes) -> Polynomials:
+    """A public key, 2 polynomials, of the secret key of one seed with the randomness of another."""
     key = seal().PublicKey()
-    seal().KeyGenerator(_context(parameters), secret_key(parameters, seed)).create_public_key(key)
+    context = _seeded(parameters, randomness)
+    seal().KeyGenerator(context, secret_key(parameters, secret)).create_public_key(key)
     return _coefficients(key.data(), primes=len(parameters.key_primes), degree=parameters.degree)
 
 
-def encrypt(parameters: HeParameters, public: Polynomials, digits: Digits) -> Polynomials:
+def encrypt(parameters: HeParameters, public: Polynomials, digits: Digits, *, entropy: Entropy) -> Polynomials:
     """Encrypts digits, shape (count,), into 2·ciphertexts polynomials."""
     context = _context(parameters)
     data = _serialised(public, parms_id=context.key_parms_id(), is_ntt=True, scale=1.0)
-    encryptor = seal().Encryptor(context, _loaded(seal().PublicKey(), context, data))
-    encode, parts = _encoder(parameters, context), []
+    key, encode, parts = _loaded(seal().PublicKey(), context, data), _encoder(parameters, context), []
     for slots in _slots(parameters, digits):
         plaintext, ciphertext = seal().Plaintext(), seal().Ciphertext()
         encode(slots, plaintext)
-        encryptor.encrypt(plaintext, ciphertext)
+        seal().Encryptor(_seeded(parameters, entropy(SEED_BYTES)), key).encrypt(plaintext, ciphertext)
         parts.append(_coefficients(ciphertext, primes=len(parameters.data_primes), degree=parameters.degree))
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
@@ -88,6 +97,11 @@ def decrypt(parameters: HeParameters, seed: bytes, polynomials: Polynomials, *, 
             slots = np.array(encoder.decode_complex(plaintext))
             parts.append(np.concatenate([np.rint(slots.real), np.rint(slots.imag)]).astype(np.int64))
     return np.concatenate(parts)[:count]
+
+
+def _seeded(parameters: HeParameters, seed: bytes) -> Any:
+    """A context for one draw: another draw from it would repeat the same stream."""
+    return _build(parameters, seal().Blake2xbPRNGFactory(list(struct.unpack("<8Q", seed))))
 
 
 @lru_cache(maxsize=8)
@@ -146,7 +160,12 @@ def _unpacked(slots: Digits, parameters: HeParameters) -> Digits:
 
 def _coefficients(ciphertext: Any, *, primes: int, degree: int) -> Polynomials:
     """Reads the 2 polynomials of a SEAL object, prime by prime."""
-    flat = np.array([ciphertext[index] for index in range(2 * primes * degree)], dtype=np.uint64)
+    with _as_path(b"") as path:
+        ciphertext.save(path)
+        data = Path(path).read_bytes()
+    size = 8 * 2 * primes * degree
+    body = _INFLATE[data[_MODE]](data[_SERIAL_HEADER_BYTES:], _MEMBERS_BYTES + _SERIAL_HEADER_BYTES + 8 + size)
+    flat = np.frombuffer(body[-size:], dtype="<u8").astype(np.uint64)
     return tuple(np.ascontiguousarray(array) for array in flat.reshape(2, primes, degree).transpose(1, 0, 2))
 
 
@@ -155,7 +174,7 @@ def _serialised(polynomials: Polynomials, *, parms_id: list[int], is_ntt: bool, 
     data = np.stack(polynomials, axis=1).astype("<u8", copy=False)
     _, primes, degree = data.shape
     values = _headed(struct.pack("<Q", data.size) + data.tobytes())
-    return _headed(struct.pack("<4Q?3QdQ", *parms_id, is_ntt, 2, degree, primes, scale, _CORRECTION) + values)
+    return _headed(struct.pack(_MEMBERS, *parms_id, is_ntt, 2, degree, primes, scale, _CORRECTION) + values)
 
 
 def _headed(body: bytes) -> bytes:

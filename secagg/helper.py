@@ -52,8 +52,9 @@ class HelperScheme:
         """An X25519 private key."""
         return entropy(KEY_BYTES)
 
-    def public(self, secret: bytes) -> bytes:
+    def public(self, secret: bytes, *, entropy: Entropy) -> bytes:
         """Its public half."""
+        del entropy
         return x25519_public(secret)
 
     def hide(self, contribution: Encoded, *, public: bytes, binding: Binding, entropy: Entropy) -> Hidden:

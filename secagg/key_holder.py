@@ -97,7 +97,7 @@ def _request(inbox: tuple[Envelope, ...]) -> bytes | None:
 
 def _announce(state: Start, memory: HolderMemory) -> tuple[HolderMemory, bytes]:
     secret = state.scheme.draw(state.entropy)
-    public = state.scheme.public(secret)
+    public = state.scheme.public(secret, entropy=state.entropy)
     payload = wire.announce(public, plan_digest=state.plan_digest, identity=state.identity)
     session = wire.session_id(state.plan_digest, payload)
     return memory.with_open(state.plan_digest, session=session, secret=secret), payload

@@ -58,7 +58,7 @@ class Scheme(Protocol):
     def draw(self, entropy: Entropy) -> bytes:
         """Draws the secret of a round's key."""
 
-    def public(self, secret: bytes) -> bytes:
+    def public(self, secret: bytes, *, entropy: Entropy) -> bytes:
         """The round's public key."""
 
     def hide(self, contribution: Encoded, *, public: bytes, binding: Binding, entropy: Entropy) -> Hidden:
