@@ -1,10 +1,9 @@
 """Rules between settings: what would be wrong, unsafe or is not there yet is refused before anything runs."""
 
-import secagg
 from fedpeft_secure.aggregation.choose import choose_strategy
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
-from fedpeft_secure.secure_sums import corrupt_clients
+from fedpeft_secure.protocols import check_protocol
 
 
 def check(config: Config) -> None:
@@ -16,7 +15,7 @@ def check(config: Config) -> None:
     _check_cohort(config)
     _check_available(config)
     _check_privacy(config)
-    _check_graph(config)
+    check_protocol(config)
     choose_strategy(config)
 
 
@@ -32,29 +31,6 @@ def _check_cohort(config: Config) -> None:
             f"secure_sum.min_cohort: a cohort of {clients.per_round} (clients.per_round) never has "
             f"{secure_sum.min_cohort} survivors; lower it"
         )
-
-
-def _check_graph(config: Config) -> None:
-    """A masked sum needs a cohort that bears the assumed corrupt and vanishing clients."""
-    clients, sums = config.clients, config.secure_sum
-    if sums.protocol != "masked":
-        return
-    malicious = sums.server == "malicious"
-    try:
-        graph = secagg.plan_graph(
-            clients.per_round,
-            adversarial_fraction=sums.adversarial_fraction,
-            dropout_fraction=sums.dropout_fraction,
-            malicious_server=malicious,
-        )
-        secagg.graph.plan_for_counts(
-            clients.per_round,
-            colluders=corrupt_clients(sums.adversarial_fraction, clients.count),
-            dropouts=graph.dropouts,
-            malicious_server=malicious,
-        )
-    except secagg.PlanError as error:
-        raise ConfigError(f"clients.per_round: with the fractions of [secure_sum], {error}") from error
 
 
 def _check_privacy(config: Config) -> None:
@@ -78,9 +54,5 @@ def _check_available(config: Config) -> None:
         raise ConfigError('privacy.unit: this version guarantees privacy for examples only; use unit = "example"')
     if config.privacy.relation == "replace_one":
         raise ConfigError('privacy.relation: this version trains under add/remove only; use relation = "add_remove"')
-    if config.secure_sum.protocol in ("auto", "helper", "ckks", "bfv"):
-        raise ConfigError(
-            f'secure_sum.protocol: {config.secure_sum.protocol!r} is not in this version; use "masked" or "plain"'
-        )
     if config.allocation.strategy != "uniform":
         raise ConfigError('allocation.strategy: "adaptive" is not in this version; use "uniform"')

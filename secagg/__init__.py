@@ -15,8 +15,12 @@ from secagg.errors import (
 )
 from secagg.graph import GraphPlan, plan_graph
 from secagg.he import BfvSum, CkksSum
+from secagg.he import parameters_for as he_parameters_for
 from secagg.helper import HelperSum
 from secagg.holder_memory import HolderMemory
+from secagg.holder_request import PROTOCOLS as ONE_MESSAGE
+from secagg.holder_request import HolderRequest
+from secagg.holder_request import answer as answer_holder_request
 from secagg.identity import Identity, KeyDirectory
 from secagg.manifest import Entry, Manifest, part_digest
 from secagg.masked import MaskedSum
@@ -31,6 +35,7 @@ from secagg.simulate import Cohort, SecureSum, key_holder_session, simulate
 
 __all__ = [
     "KEY_HOLDER",
+    "ONE_MESSAGE",
     "SERVER",
     "Aggregate",
     "BfvSum",
@@ -46,6 +51,7 @@ __all__ = [
     "GraphPlan",
     "HelperSum",
     "HolderMemory",
+    "HolderRequest",
     "HolderSession",
     "Identity",
     "KeyDirectory",
@@ -67,8 +73,10 @@ __all__ = [
     "SumPlan",
     "Transcript",
     "WireError",
+    "answer_holder_request",
     "drive",
     "graph",
+    "he_parameters_for",
     "key_holder_session",
     "part_digest",
     "plain",

@@ -155,3 +155,12 @@ class CkksSum(OneMessageSum):
             digit_bits=digits.digit_bits,
         )
         return HeScheme(parameters=parameters, digits=digits)
+
+
+def parameters_for(protocol: str, *, count: int, clients: int, bits: int) -> HeParameters:
+    """What "bfv" or "ckks" would use for `count` values of `bits` bits over `clients` clients; raises PlanError."""
+    largest = (1 << (bits - 1)) - 1
+    digit_bits = (2 * clients * largest).bit_length()
+    if protocol == CkksSum.label:
+        return ckks_parameters(count=count, clients=clients, largest=largest, digit_bits=digit_bits)
+    return bfv_parameters(count=count, clients=clients, digit_bits=digit_bits)

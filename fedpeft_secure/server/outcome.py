@@ -6,6 +6,7 @@ import sys
 from typing import Protocol
 
 import dp
+import secagg
 from fedpeft_secure import models
 from fedpeft_secure.budgets import noise_kind
 from fedpeft_secure.doctor import processor, versions
@@ -21,7 +22,7 @@ from fedpeft_secure.result import (
     Setup,
     Utility,
 )
-from fedpeft_secure.secure_sums import corrupt_clients, sum_plan
+from fedpeft_secure.secure_sums import corrupt_clients, guaranteed_honest
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
 
@@ -120,6 +121,7 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
         strategy=federation.strategy.name,
         strategy_reason=federation.strategy_reason,
         protocol=config.secure_sum.protocol,
+        protocol_reason=federation.protocol_reason,
         server=config.secure_sum.server,
         train_examples=sum(len(texts) for texts in federation.data.clients),
         public_text=federation.data.public_text,
@@ -192,10 +194,14 @@ def _aggregate(federation: Federation, progress: Progress) -> AggregatePrivacy |
         honest_survivors=honest,
         assumptions=(
             f"whoever attacks sees only the sums of this run: the {sums.protocol} sum holds against a {sums.server} "
-            f"server with at most {colluders} colluding clients; every sum that clients help to open then holds "
-            f"{honest} honest survivors or more, whose noise adds up"
+            f"server with at most {colluders} colluding clients{_third_party(sums.protocol)}; every sum that clients "
+            f"help to open then holds {honest} honest survivors or more, whose noise adds up"
         ),
     )
+
+
+def _third_party(protocol: str) -> str:
+    return " and a key holder that does not collude with it" if protocol in secagg.ONE_MESSAGE else ""
 
 
 def _guaranteed_honest(federation: Federation) -> int:
@@ -203,7 +209,7 @@ def _guaranteed_honest(federation: Federation) -> int:
     plan = next(iter(federation.clients.values())).policy.agreed
     if plan is None:
         return 1
-    return sum_plan(plan, dim=federation.trained.size, directory=federation.keys.directory).guaranteed_honest
+    return guaranteed_honest(plan, dim=federation.trained.size, directory=federation.keys.directory)
 
 
 def _communication(federation: Federation, progress: Progress) -> Communication:
