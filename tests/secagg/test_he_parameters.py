@@ -71,7 +71,7 @@ def test_the_figures_of_100_000_values_and_100_clients():
 
 @pytest.mark.parametrize("scheme", ["bfv", "ckks"])
 def test_measured_noise_stays_far_below_its_bound_and_is_of_its_kind(scheme):
-    """The largest noise of a few sums is below the bound for 2^-41, and not absurdly far below: the formula is alive."""
+    """The largest noise of a few sums is below the bound for 2^-41, and not far below: the formula is alive."""
     clients, count = 6, 2000
     found = secagg.he_parameters_for(scheme, count=count, clients=clients, bits=16)
     entropy = secagg.seeded_entropy(b"noise")
