@@ -12,6 +12,7 @@ from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import ignore
 from fedpeft_secure.key_holder import LOCK, STATE, SimulatedKeyHolder, answer_request, make_key_holder
 from fedpeft_secure.seeds import Seed
+from fedpeft_secure.server.job import training_run
 from fedpeft_secure.server.planning import plan_round
 
 NAMES = tuple(f"client-{index}" for index in range(5))
@@ -155,6 +156,16 @@ def test_every_protocol_adds_up_the_same_integers(make_federation, privacy):
         assert (sums[protocol].mean == sums["plain"].mean).all()
         assert sums[protocol].total_weight == sums["plain"].total_weight
     assert np.abs(sums["plain"].integers).max() > 100
+
+
+def test_the_same_seed_gives_the_same_adapter_under_every_protocol(tiny_config, tmp_path):
+    adapters = {}
+    for protocol in PROTOCOLS[1:]:
+        config = tiny_config({"secure_sum.protocol": protocol, "secure_sum.server": "curious"})
+        with training_run(config, tmp_path / protocol, resume=False, listen=ignore) as trained:
+            assert [record.failure for record in trained.progress.records] == ["", ""]
+            adapters[protocol] = trained.progress.state.digest()
+    assert len(set(adapters.values())) == 1
 
 
 def test_an_interrupted_round_is_sent_again_as_the_same_bytes(make_federation):
