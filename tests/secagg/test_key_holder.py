@@ -137,6 +137,17 @@ def test_a_repeated_question_in_one_inbox_gets_one_answer():
     assert len(sent) == 1
 
 
+@every_protocol
+def test_an_answer_fits_its_question_only(protocol):
+    """The server accepts the sum that it asked for, not one of the same session over other clients."""
+    round_ = make(protocol)
+    uploads = round_.uploads(round_.announced())
+    fewer = asked(round_, NAMES[:5], uploads)
+    round_.question(uploads)
+    with pytest.raises(secagg.RoundFailedError, match="not signed by the pinned key holder for this request"):
+        round_.result(round_.answer(fewer))
+
+
 def test_it_waits_in_silence():
     round_ = make()
     round_.announced()
