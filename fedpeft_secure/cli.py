@@ -95,7 +95,8 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 raise
             typer.echo(f"fedpeft: {' '.join(str(error).split())}", err=True)
-            bad_input = isinstance(error, InputError | secagg.PlanError | dp.errors.InvalidParameter)
+            refusals = (dp.LedgerError, dp.errors.InvalidParameter, dp.errors.UnsupportedAccounting)
+            bad_input = isinstance(error, (InputError, secagg.PlanError, *refusals))
             raise typer.Exit(2 if bad_input else 1) from None
         except KeyboardInterrupt:
             typer.echo("fedpeft: interrupted; `fedpeft run --resume DIR` goes on where it stopped", err=True)

@@ -15,6 +15,9 @@ Epsilon = Annotated[
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
+Custom = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+"""Somebody's own implementation: "package.module:Name"."""
+
 
 class Table(BaseModel):
     """Base of every table: unknown keys are errors, values never change, and only a budget may be infinite."""
@@ -77,10 +80,25 @@ class ClientsConfig(Table):
 class PeftTable(Table):
     """`[peft]`: the small module that is trained."""
 
-    method: Literal["lora", "rslora"] = "lora"
+    method: Literal["lora", "rslora", "bitfit", "prefix", "prompt"] | Custom = "lora"
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
     alpha: Annotated[float, Field(gt=0)] = 16.0
     targets: tuple[str, ...] = ("query", "value")
+    virtual_tokens: Annotated[int, Field(ge=1, le=512)] = 8
+
+    @property
+    def low_rank(self) -> bool:
+        """Whether the adapter is made of factors B and A, which some strategies need."""
+        return self.method in ("lora", "rslora")
+
+    @property
+    def description(self) -> str:
+        """The method and what it depends on, in words."""
+        if self.low_rank:
+            return f"{self.method}, rank {self.rank}, {', '.join(self.targets)}"
+        if self.method in ("prefix", "prompt"):
+            return f"{self.method}, {self.virtual_tokens} virtual tokens"
+        return self.method
 
 
 class TrainingConfig(Table):

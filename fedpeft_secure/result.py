@@ -55,6 +55,13 @@ class AggregatePrivacy(Record):
     assumptions: str
 
 
+class LedgerHead(Record):
+    """The end of the ledger's hash chain: with it a ledger that was cut off or rewritten is noticed."""
+
+    charges: int
+    digest: str
+
+
 class Privacy(Record):
     """Every ε with its δ, unit, relation and accountant."""
 
@@ -65,6 +72,7 @@ class Privacy(Record):
     noise: Literal["secure", "simulation", "none"]
     clients: tuple[ClientPrivacy, ...]
     aggregate: AggregatePrivacy | None
+    ledger: LedgerHead
 
 
 class Communication(Record):
@@ -172,6 +180,7 @@ class RoundRecord(Record):
     accuracy: float | None = Field(description="on the public validation split; null where it was not measured")
     loss: float | None
     epsilon_spent: dict[str, Number]
+    ledger: LedgerHead
     upload_bytes: int = Field(description="of one client, mean over the survivors")
     download_bytes: int = Field(description="of one client, mean over the survivors")
     seconds: dict[str, float]

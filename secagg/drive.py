@@ -50,8 +50,8 @@ def drive(
     """Runs one round to its end.
 
     Args: clients: {name: session}. exchange: takes what was sent in a turn, returns what arrives. remember: stores a
-        client's memory durably before its messages leave. key_holder: the third party, in protocols that have one.
-        keep: stores the third party's memory durably before its messages leave.
+        client's memory durably before its messages leave; a ProtocolError that it raises keeps them back. key_holder:
+        the third party, in protocols that have one. keep: the same for the third party's memory.
     Raises: RoundFailedError, naming the first party that refused, if any did.
     """
     sessions: dict[str, ClientSession] = dict(clients)
@@ -65,22 +65,22 @@ def drive(
                 continue
             try:
                 sessions[name], sent = sessions[name].step(tuple(inboxes[name]))
+                if remember is not None and sent:
+                    remember(name, sessions[name].memory)
             except ProtocolError as error:
                 refusals.append(f"{name}: {error}")
                 del sessions[name]
                 continue
-            if remember is not None and sent:
-                remember(name, sessions[name].memory)
             outbox.extend(sent)
         if key_holder is not None and not key_holder.done:
             try:
                 key_holder, sent = key_holder.step(tuple(inboxes[KEY_HOLDER]))
+                if keep is not None and sent:
+                    keep(key_holder.memory)
+                outbox.extend(sent)
             except ProtocolError as error:
                 refusals.append(f"{KEY_HOLDER}: {error}")
-                key_holder, sent = None, ()
-            if keep is not None and key_holder is not None and sent:
-                keep(key_holder.memory)
-            outbox.extend(sent)
+                key_holder = None
         try:
             server, answers = server.step(tuple(e for e in exchange(tuple(outbox)) if e.recipient == SERVER))
         except RoundFailedError as error:

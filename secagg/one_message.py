@@ -1,16 +1,15 @@
 """Secure sums in which a client speaks once and a third party, the key holder, opens the sum; what they all share."""
 
-import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from secagg import rules
 from secagg.codec import Encoded, FixedPoint
 from secagg.crypto import Entropy, digest
 from secagg.errors import CodecError, PlanError, RefusedError
+from secagg.graph import count_up
 from secagg.holder_memory import HolderMemory
 from secagg.identity import Identity, KeyDirectory
 from secagg.key_holder import Announced, KeyHolder, Start
@@ -110,12 +109,8 @@ class OneMessageSum(ABC):
                 f"under the {self.label} sum a server that lies recovers the round's key with one forged ciphertext; "
                 "use masked or helper, or trust the server to be curious only"
             )
-        corrupt = math.ceil(Fraction(repr(member.adversarial_fraction)) * rules.population_of(plan, member))
-        if plan.min_cohort < corrupt + 2 and corrupt:
-            raise RefusedError(
-                f"min_cohort = {plan.min_cohort} leaves a sum of one beside {corrupt} corrupt clients; "
-                f"raise it to {corrupt + 2}"
-            )
+        corrupt = count_up(rules.population_of(plan, member), member.adversarial_fraction)
+        rules.check_fewest(plan, colluders=corrupt, own=member.name)
         if contribution.layout != plan.layout:
             raise CodecError("the contribution was encoded for another layout; encode it with this plan")
         rules.check_coverage(plan, member.name, contribution)

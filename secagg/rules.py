@@ -7,7 +7,7 @@ import numpy as np
 from secagg.codec import Encoded
 from secagg.crypto import verified
 from secagg.errors import CodecError, RefusedError
-from secagg.graph import GraphPlan, plan_for_counts
+from secagg.graph import GraphPlan, count_up, plan_for_counts
 from secagg.identity import Identity, KeyDirectory
 from secagg.masked_messages import Roster
 from secagg.plan import SumPlan
@@ -26,6 +26,7 @@ def check_plan(plan: SumPlan, member: Member) -> GraphPlan:
     _check_graph(plan, graph, member)
     if graph.malicious_server:
         check_directory(plan, member)
+    check_weights(plan.clients, plan=plan, colluders=graph.colluders, own=member.name)
     return graph
 
 
@@ -34,6 +35,10 @@ def check_cohort(plan: SumPlan, member: Member) -> None:
     plan.position(member.name)
     if plan.min_cohort < member.min_cohort:
         raise RefusedError(f"min_cohort = {plan.min_cohort} is below this client's {member.min_cohort}")
+    if plan.noised and not member.noised:
+        raise RefusedError(
+            "the plan counts on noise that this client's contribution does not have; plan with noised off"
+        )
     for part, value in plan.manifest.sent_to(member.name).items():
         if not hmac.compare_digest(member.received.get(part, b""), value):
             raise RefusedError(
@@ -59,7 +64,7 @@ def _check_graph(plan: SumPlan, graph: GraphPlan, member: Member) -> None:
             f"degree {graph.degree}, threshold {graph.threshold} are not the proven {proven.degree}, {proven.threshold}"
         )
     population = population_of(plan, member)
-    if graph.colluders < member.adversarial_fraction * population:
+    if graph.colluders < count_up(population, member.adversarial_fraction):
         raise RefusedError(
             f"the plan bears {graph.colluders} corrupt clients, fewer than {member.adversarial_fraction:g} of "
             f"{population}; plan with the directory-wide number"
@@ -93,6 +98,33 @@ def check_directory(plan: SumPlan, member: Member) -> tuple[Identity, KeyDirecto
     return member.identity, member.directory
 
 
+def check_weights(clients: tuple[str, ...], *, plan: SumPlan, colluders: int, own: str) -> None:
+    """With unequal public weights, we do not outweigh what surely honest clients add: else the sum is ours alone."""
+    if plan.weights is None or len(set(plan.weights)) == 1:
+        return
+    weights = dict(zip(plan.clients, plan.weights, strict=True))
+    others = sorted(weights[name] for name in clients if name != own)
+    cover = sum(others[:-colluders])
+    if weights[own] > cover:
+        raise RefusedError(
+            f"weight {weights[own]} exceeds the {cover} of the others without the {colluders} heaviest: the sum "
+            "would show this client; plan with evener weights or more clients"
+        )
+
+
+def check_fewest(plan: SumPlan, *, colluders: int, own: str) -> None:
+    """Where nobody tells us who survived: the fewest and lightest survivors must still hide us."""
+    if plan.min_cohort < colluders + 2:
+        raise RefusedError(
+            f"min_cohort = {plan.min_cohort} leaves a sum of one beside {colluders} corrupt clients; "
+            f"raise it to {colluders + 2}"
+        )
+    others = [name for name in plan.clients if name != own]
+    if plan.weights is not None:
+        others.sort(key=lambda name: plan.public_weight(name) or 0)
+    check_weights((own, *others[: plan.min_cohort - 1]), plan=plan, colluders=colluders, own=own)
+
+
 def check_roster(
     roster: Roster, *, plan: SumPlan, graph: GraphPlan, own_position: int, own_body: bytes, neighbours: tuple[int, ...]
 ) -> None:
@@ -112,9 +144,9 @@ def who_must_have_signed(
     """The neighbours; everybody, where a count relies on more clients than a threshold of neighbours.
 
     A forged client has no honest neighbour that stays, so nobody misses it in the sum: it must not count towards
-    min_cohort, nor towards the clients that fill a coordinate.
+    min_cohort, nor towards the clients that fill a coordinate, nor towards the others' weight.
     """
-    if plan.manifest.entries or plan.min_cohort > graph.threshold + 1:
+    if plan.manifest.entries or len(set(plan.weights or ())) > 1 or plan.min_cohort > graph.threshold + 1:
         return tuple(roster.adverts)
     return tuple(position for position in neighbours if position in roster.adverts)
 

@@ -70,7 +70,8 @@ class Member:
 
     Args: name: the client's. identity, directory: needed where the server may lie. received: digest of each part that
         was received, computed by the client itself. memory: what it remembers of earlier rounds. min_cohort,
-        adversarial_fraction, malicious_server: the least that it accepts.
+        adversarial_fraction, malicious_server: the least that it accepts. noised: whether its contribution is
+        differentially private on its own; a plan that says so of one that is not would switch rules off.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Member:
     min_cohort: int = 1
     adversarial_fraction: float = 0.0
     malicious_server: bool = False
+    noised: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

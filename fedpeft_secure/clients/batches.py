@@ -63,6 +63,12 @@ def physical_batches(
         yield _pad(examples, by_length[start : start + batch_size], device)
 
 
+def split_batch(batch: Batch) -> list[Batch]:
+    """The examples of a batch as batches of one, padded as they were."""
+    rows = zip(batch.input_ids.split(1), batch.attention_mask.split(1), batch.labels.split(1), strict=True)
+    return [Batch(input_ids=ids, attention_mask=mask, labels=label) for ids, mask, label in rows] if len(batch) else []
+
+
 def _pad(examples: Examples, chosen: list[int], device: torch.device) -> Batch:
     rows = [examples.token_ids[index] for index in chosen]
     length = max(len(row) for row in rows)

@@ -109,6 +109,7 @@ class Client:
             min_cohort=self.policy.min_cohort,
             adversarial_fraction=self.policy.adversarial_fraction,
             malicious_server=not self.policy.trusts_server,
+            noised=self.budget.private,
         )
         return secure_sum(plan).client(
             sums,

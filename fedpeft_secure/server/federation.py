@@ -40,6 +40,7 @@ class Federation:
         strategy, strategy_reason: how updates are aggregated, and why so.
         budgets: one a client.
         clients: by name.
+        ledger: that of all simulated clients.
         keys: everybody's identities, in simulation.
         key_holder: the third party, where the secure sum has one.
         protocol_reason: why this secure sum.
@@ -56,6 +57,7 @@ class Federation:
     strategy_reason: str
     budgets: tuple[ClientBudget, ...]
     clients: dict[str, Client] = field(repr=False)
+    ledger: dp.Ledger = field(repr=False)
     keys: secagg.Cohort = field(repr=False)
     key_holder: SimulatedKeyHolder | None = field(repr=False)
     protocol_reason: str
@@ -99,6 +101,8 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
     tokenizer = models.load_tokenizer(config.model)
     backbone, start = load_backbone(config, num_labels=len(data.classes))
+    if any(budget.private for budget in budgets):
+        listen(Notice(text=f"gradients of single examples: {backbone.per_example.description}"))
     # In one process everybody's identity may follow from the seed; a deployed client makes its own (`fedpeft keys`).
     third_party = config.secure_sum.protocol in secagg.ONE_MESSAGE
     make_keys = secagg.Cohort.with_key_holder if third_party else secagg.Cohort.generate
@@ -132,6 +136,7 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         strategy_reason=reason,
         budgets=budgets,
         clients=clients,
+        ledger=ledger,
         keys=keys,
         key_holder=(
             SimulatedKeyHolder(keys=keys, min_cohort=config.secure_sum.min_cohort, seed=seed) if third_party else None

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run,
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
 from fedpeft_secure.server.evaluation import Predictions, predict
 from fedpeft_secure.server.federation import Federation, build_federation, check_affordable
+from fedpeft_secure.server.ledger_heads import check_ledger
 from fedpeft_secure.server.loop import train_rounds
 from fedpeft_secure.server.outcome import Measured, build_result
 
@@ -74,17 +75,14 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
     """
     started = time.perf_counter()
     directory, config = _open(config, root, resume=resume)
-    with exclusive(directory), dp.Ledger.open(_ledger_path(config, directory)) as ledger:
+    path = _ledger_path(config, directory)
+    with exclusive(directory), ExitStack() as stack:
         with _removed_on_bad_input(directory, new=not resume):
+            ledger = stack.enter_context(dp.Ledger.open(path))
             federation = build_federation(
-                config,
-                run=run_name(directory),
-                ledger=ledger,
-                ledger_path=_ledger_path(config, directory),
-                listen=listen,
+                config, run=run_name(directory), ledger=ledger, ledger_path=path, listen=listen
             )
-            holders = zip(config.client_names, federation.data.clients, strict=True)
-            check_same_data(_ledger_path(config, directory), dict(holders))
+            check_same_data(path, dict(zip(config.client_names, federation.data.clients, strict=True)))
             if not resume:
                 check_affordable(federation)
         first = Progress(
@@ -94,6 +92,7 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
             records=(),
         )
         progress = load_checkpoint(directory, federation.backbone.spec, first.optimizer) or first
+        check_ledger(ledger, progress)
         listen(_headline(federation, progress))
         ready = time.perf_counter()
         progress = train_rounds(federation, directory, progress, record=_recorder(directory), listen=listen)
@@ -147,7 +146,7 @@ def _open(config: Config | None, root: Path, *, resume: bool) -> tuple[RunDirect
         return create_run(root, config), config
     directory, own = open_run(root)
     if directory.result.exists():
-        raise InputError(f"--resume {root}: this run is finished; see {root / 'report.html'}")
+        raise InputError(f"--resume {root}: this run is finished; `fedpeft report {root}` writes its report")
     check(own)
     return directory, own
 
@@ -157,7 +156,7 @@ def _removed_on_bad_input(directory: RunDirectory, *, new: bool) -> Iterator[Non
     """Takes a new run directory away again when data, model or budgets turn out to be unusable: nothing ran in it."""
     try:
         yield
-    except InputError:
+    except (InputError, dp.LedgerError):
         if new:
             shutil.rmtree(directory.root)
         raise
@@ -203,7 +202,7 @@ def _headline(federation: Federation, progress: Progress) -> RunStarted:
         clients=config.clients.count,
         private=private,
         headline=(
-            f"{config.model.name} + {config.peft.method} r={config.peft.rank} on {federation.data.description}; "
+            f"{config.model.name} + {config.peft.description} on {federation.data.description}; "
             f"{config.clients.count} clients, {config.training.rounds} rounds, {federation.strategy.name} "
             f"({federation.strategy_reason}), {federation.config.secure_sum.protocol} sum; {guarantee}; "
             f"{federation.backbone.device.type}, {federation.backbone.precision}"

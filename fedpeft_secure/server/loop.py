@@ -20,6 +20,7 @@ from fedpeft_secure.secure_sums import secure_sum
 from fedpeft_secure.server.checkpoints import Progress, next_attempt, save_checkpoint
 from fedpeft_secure.server.evaluation import Predictions, predict
 from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.ledger_heads import ledger_head
 from fedpeft_secure.server.planning import plan_round
 
 MAX_FAILED_IN_A_ROW = 3
@@ -130,6 +131,7 @@ def _record(
         accuracy=None if quality is None else quality.accuracy,
         loss=None if quality is None else quality.loss,
         epsilon_spent=spent(federation),
+        ledger=ledger_head(federation.ledger),
         upload_bytes=round(sent / len(counted)),
         download_bytes=round(received / len(counted)),
         seconds=seconds,

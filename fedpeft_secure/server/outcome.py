@@ -7,7 +7,7 @@ from typing import Protocol
 
 import dp
 import secagg
-from fedpeft_secure import models
+from fedpeft_secure import methods, models
 from fedpeft_secure.budgets import noise_kind
 from fedpeft_secure.doctor import processor, versions
 from fedpeft_secure.result import (
@@ -25,6 +25,7 @@ from fedpeft_secure.result import (
 from fedpeft_secure.secure_sums import corrupt_clients, guaranteed_honest
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.ledger_heads import ledger_head
 
 FP32_BYTES = 4
 
@@ -117,7 +118,7 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
         data=federation.data.description,
         clients=config.clients.count,
         rounds=config.training.rounds,
-        method=f"{config.peft.method}, rank {config.peft.rank}, {', '.join(config.peft.targets)}",
+        method=config.peft.description,
         strategy=federation.strategy.name,
         strategy_reason=federation.strategy_reason,
         protocol=config.secure_sum.protocol,
@@ -147,6 +148,7 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
         noise=noise_kind(federation.config),  # type: ignore[arg-type]  # checked by the model
         clients=tuple(_client_row(federation, budget.client) for budget in federation.budgets),
         aggregate=_aggregate(federation, progress),
+        ledger=ledger_head(federation.ledger),
     )
 
 
@@ -215,7 +217,7 @@ def _guaranteed_honest(federation: Federation) -> int:
 def _communication(federation: Federation, progress: Progress) -> Communication:
     finished = [record for record in progress.records if record.survivors] or list(progress.records)
     upload = round(sum(record.upload_bytes for record in finished) / len(finished))
-    full = FP32_BYTES * full_model_values(federation)
+    full = FP32_BYTES * methods.base_values(federation.backbone.model)
     return Communication(
         upload_bytes=upload,
         download_bytes=round(sum(record.download_bytes for record in finished) / len(finished)),
@@ -223,13 +225,6 @@ def _communication(federation: Federation, progress: Progress) -> Communication:
         full_finetuning_bytes=full,
         upload_ratio=full / max(upload, 1),
     )
-
-
-def full_model_values(federation: Federation) -> int:
-    """How many values full fine-tuning would send: all of the base model with its head."""
-    everything = sum(parameter.numel() for parameter in federation.backbone.model.parameters())
-    # PEFT keeps the original of the trained head, so without the adapter what is left is the model with its head.
-    return everything - federation.backbone.spec.size
 
 
 def _seconds(progress: Progress, seconds: dict[str, float]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from fedpeft_secure.result import (
     Communication,
     Compute,
     Environment,
+    LedgerHead,
     Privacy,
     RecoveredText,
     Result,
@@ -80,6 +81,7 @@ def privacy() -> Privacy:
         noise="simulation",
         clients=rows,
         aggregate=aggregate,
+        ledger=LedgerHead(charges=8, digest="00" * 32),
     )
 
 
@@ -166,6 +168,7 @@ def rounds(*, private: bool = True) -> tuple[RoundRecord, ...]:
             accuracy=round(0.765 - 0.26 * math.exp(-index / 5.5) + 0.006 * math.sin(index * 2.3), 4),
             loss=round(0.497 + 0.197 * math.exp(-index / 6.5), 4),
             epsilon_spent={client: spent(client, index) if private else math.inf for client in CLIENTS},
+            ledger=LedgerHead(charges=8, digest="00" * 32),
             upload_bytes=152_311,
             download_bytes=151_870,
             seconds={"train": 6.2, "secure sum": 0.9, "evaluate": 1.0},

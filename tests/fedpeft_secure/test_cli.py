@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+import dp
 import fedpeft_secure
 from fedpeft_secure import cli
 from fedpeft_secure.config_file import dump_config
@@ -54,6 +55,17 @@ def test_a_finished_run_is_not_resumed(finished):
     refused = call("run", "--resume", out)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
     assert "finished" in refused.stderr
+
+
+@pytest.mark.parametrize(("name", "words"), [("letter", "choose another privacy.ledger"), ("used", "another writer")])
+def test_a_ledger_in_use_or_no_ledger_is_bad_input(name, words, config_path, tmp_path):
+    (tmp_path / "letter.sqlite").write_bytes(b"Dear reader, " * 100)
+    with dp.Ledger.open(tmp_path / "used.sqlite"):
+        ledger = f"privacy.ledger={tmp_path / name}.sqlite"
+        refused = call("run", config_path, "--set", ledger, "--out", tmp_path / "run")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert words in refused.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_report_writes_the_page_again(finished):

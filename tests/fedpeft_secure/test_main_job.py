@@ -1,6 +1,7 @@
 """The main job from end to end: a small federation, every party, every message, every file."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from dp_accounting.pld import PLDAccountant
 import dp
 import fedpeft_secure
 import secagg
+from fedpeft_secure import methods
 from fedpeft_secure.cli import run
 from fedpeft_secure.errors import ConfigError, DataError, RunDirectoryError
 from fedpeft_secure.events import ClientTrained, Event, PhaseStarted, RoundFinished
@@ -153,7 +155,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(tiny_config, tmp_path, epsil
     resumed = run(None, out=tmp_path / "cut", resume=True)
     assert _adapter(tmp_path / "cut") == _adapter(tmp_path / "whole")
     assert resumed.utility == whole.utility
-    assert resumed.privacy == whole.privacy
+    assert (resumed.privacy.clients, resumed.privacy.aggregate) == (whole.privacy.clients, whole.privacy.aggregate)
     assert _charges(tmp_path / "cut")[: len(charged)] == charged
     assert len(_charges(tmp_path / "cut")) == 10
 
@@ -173,6 +175,27 @@ def test_secure_noise_is_never_sent_twice_and_a_repeated_round_is_charged_again(
         assert row.steps == (3 if row.client in repeated else 2)
         assert row.epsilon_spent <= row.epsilon_budget
     assert resumed.privacy.noise == "secure"
+
+
+def test_a_ledger_that_lost_charges_is_noticed(tiny_config, tmp_path):
+    config = tiny_config(_quick({}))
+    with pytest.raises(InterruptionError):
+        run(config, out=tmp_path / "cut", listen=_stop_at(2, "client-1"))
+    ledger = tmp_path / "cut/ledger.sqlite"
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("DROP TRIGGER charges_are_never_deleted")
+        connection.execute("DELETE FROM charges WHERE sequence > 3")
+    connection.close()
+    with pytest.raises(dp.LedgerError, match="does not hold charges that it held before"):
+        run(None, out=tmp_path / "cut", resume=True)
+
+
+def test_the_result_keeps_the_head_of_the_ledger(tiny_config, tmp_path):
+    result = run(tiny_config(_quick({})), out=tmp_path / "run")
+    with dp.Ledger.read(tmp_path / "run/ledger.sqlite") as ledger:
+        head = ledger.head()
+    assert (result.privacy.ledger.charges, result.privacy.ledger.digest) == (10, head.digest.hex())
+    assert read_rounds(RunDirectory(root=tmp_path / "run"))[-1].ledger == result.privacy.ledger
 
 
 def test_clients_that_vanish_do_not_stop_the_run(tiny_config, tmp_path):
@@ -278,6 +301,29 @@ def test_other_architectures_run_the_whole_job(tiny_config, tmp_path, request, a
     result = run(tiny_config(_quick({"model.name": str(model)})), out=tmp_path / "run")
     assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
     assert len(read_run(tmp_path / "run").classes) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "architecture"),
+    [
+        ("bitfit", "tiny_bert"),
+        ("prompt", "tiny_t5"),
+        ("prefix", "tiny_roberta"),
+        ("prefix", "tiny_t5"),
+        ("rslora", "tiny_distilbert"),
+    ],
+)
+def test_other_methods_run_the_whole_job(tiny_config, tmp_path, request, method, architecture):
+    model = request.getfixturevalue(architecture)
+    attacks = ["span"] if method == "bitfit" else []
+    settings = {"model.name": str(model), "peft.method": method, "attacks.run": attacks}
+    result = run(tiny_config(settings), out=tmp_path / "run")
+    assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
+    assert result.setup.method.startswith(method)
+    assert result.setup.strategy == ("fedsvd" if method == "rslora" else "fedit")
+    loaded = methods.read_state(fedpeft_secure.models.load(tmp_path / "run"))
+    assert loaded.to_bytes() == _adapter(tmp_path / "run")
+    assert [row.value for row in result.attacks if row.attack == "span"] == [None] * 4 * bool(attacks)
 
 
 def test_the_default_model_and_data_on_a_small_cohort(tmp_path):

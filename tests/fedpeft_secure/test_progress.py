@@ -5,7 +5,7 @@ from rich.console import Console
 
 from fedpeft_secure.events import ClientTrained, Event, Notice, PhaseStarted, RoundFinished, RunStarted
 from fedpeft_secure.progress import _clock, _Display, progress
-from fedpeft_secure.result import RoundRecord
+from fedpeft_secure.result import LedgerHead, RoundRecord
 
 
 def started(*, private: bool = True, rounds_done: int = 0) -> RunStarted:
@@ -21,6 +21,7 @@ def finished(number: int, *, accuracy: float | None = 0.8125, dropped: tuple[str
         accuracy=accuracy,
         loss=None,
         epsilon_spent={"client-1": 1.234, "client-2": 0.5},
+        ledger=LedgerHead(charges=8, digest="00" * 32),
         upload_bytes=1,
         download_bytes=1,
         seconds={},

@@ -11,6 +11,7 @@ from fedpeft_secure.result import (
     Communication,
     Compute,
     Environment,
+    LedgerHead,
     Privacy,
     RecoveredText,
     Result,
@@ -60,6 +61,7 @@ def example(*, epsilon: float = 2.5) -> Result:
             accountant="prv",
             noise="simulation",
             clients=(row,),
+            ledger=LedgerHead(charges=8, digest="00" * 32),
             aggregate=AggregatePrivacy(
                 epsilon=1.0, delta=1e-5, noise_multiplier=2.0, honest_survivors=4, assumptions="a"
             ),

@@ -118,6 +118,7 @@ def test_members_of_a_chosen_cohort_accept_its_plan(make_plan, keys: secagg.Coho
                 min_cohort=3,
                 adversarial_fraction=plan.adversarial_fraction,
                 malicious_server=True,
+                noised=True,
             ),
             contribution=sums.encode(name, np.full(3, position / 4), rng=rng),
         )

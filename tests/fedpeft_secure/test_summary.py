@@ -10,6 +10,7 @@ from fedpeft_secure.result import (
     Communication,
     Compute,
     Environment,
+    LedgerHead,
     Privacy,
     Result,
     Setup,
@@ -83,6 +84,7 @@ def make_result() -> MakeResult:
                 noise=noise,
                 clients=rows,
                 aggregate=None,
+                ledger=LedgerHead(charges=8, digest="00" * 32),
             ),
             communication=Communication(
                 upload_bytes=123_456,

@@ -90,6 +90,7 @@ def make(
             identity=cohort.identities[name],
             directory=cohort.directory,
             received=made.manifest.sent_to(name),
+            noised=made.noised,
         )
         contribution = made.encode(name, vectors[name], weight=weight, rng=rng)
         clients[name] = protocol.client(made, member=members(member), contribution=contribution, entropy=entropy)

@@ -9,7 +9,11 @@ from tests.secagg.one_message import NAMES, PROTOCOLS, make
 PLANS = [
     make().plan,
     make(secagg.BfvSum(), summed_weights=True, noised=True, max_norm=0.5, run="r", round=3, attempt=2).plan,
-    make(weights=(1, 2, 3, 4, 5, 6), manifest=secagg.Manifest.whole_model(bytes(32))).plan,
+    make(
+        secagg.HelperSum(codec=secagg.FixedPoint(clip=1.0, max_weight=9), min_cohort=6),
+        weights=(2, 3, 4, 5, 6, 7),
+        manifest=secagg.Manifest.whole_model(bytes(32)),
+    ).plan,
     replace(
         make().plan,
         manifest=secagg.Manifest(

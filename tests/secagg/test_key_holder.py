@@ -203,6 +203,7 @@ def test_every_coordinate_needs_min_cohort_survivors():
             identity=round_.cohort.identities[name],
             directory=round_.cohort.directory,
             received=plan.manifest.sent_to(name),
+            noised=True,
         )
         vector = np.where(np.arange(7) < entries[name].covered[0][1], 0.5, 0.0)
         contribution = plan.encode(name, vector, rng=np.random.default_rng(0))

@@ -157,6 +157,15 @@ def test_the_corrupt_clients_of_the_whole_directory_must_fit_below_min_cohort():
     assert close((round_ := make(secagg.HelperSum(min_cohort=4), members=wary)).finish(), round_.vectors)
 
 
+def test_the_lightest_survivors_must_still_hide_a_heavy_client():
+    codec = secagg.FixedPoint(clip=1.0, max_weight=1000)
+    with pytest.raises(secagg.RefusedError, match="weight 9 exceeds the 2 of the others without the 1 heaviest"):
+        make(secagg.HelperSum(codec=codec), weights=(2, 2, 2, 2, 2, 9))
+    for min_cohort, weights in ((6, (2, 3, 4, 5, 6, 7)), (3, (5, 5, 5, 5, 5, 5))):
+        round_ = make(secagg.HelperSum(codec=codec, min_cohort=min_cohort), weights=weights)
+        assert round_.finish().total_weight == sum(weights)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -7,7 +7,7 @@ import pytest
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Entry, Role
 from fedpeft_secure.aggregation.server_optimizers import FedAdamW, ServerOptimizer
 from fedpeft_secure.errors import FedPeftError
-from fedpeft_secure.result import RoundRecord
+from fedpeft_secure.result import LedgerHead, RoundRecord
 from fedpeft_secure.rundir import RunDirectory
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint, next_attempt, save_checkpoint
 
@@ -24,6 +24,7 @@ def record(number: int) -> RoundRecord:
         accuracy=0.5 if number % 2 else None,
         loss=None,
         epsilon_spent={"client-1": 0.1 * number, "client-2": float("inf")},
+        ledger=LedgerHead(charges=8, digest="00" * 32),
         upload_bytes=3,
         download_bytes=4,
         seconds={"training": 0.25},
