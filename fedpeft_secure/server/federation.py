@@ -91,8 +91,10 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     Raises:
         InputError: If data, model or budgets cannot be used.
     """
+    chosen = config.secure_sum.protocol
     config, protocol_reason = with_decided_protocol(config)
-    listen(Notice(text=f"secure sum: {config.secure_sum.protocol}, {protocol_reason}"))
+    if config.secure_sum.protocol != chosen:
+        listen(Notice(text=f"secure sum: {config.secure_sum.protocol}, {protocol_reason}"))
     seed = Seed(config.seed)
     budgets = plan_budgets(config)
     strategy, reason = choose_strategy(config)
