@@ -8,7 +8,7 @@ from fedpeft_secure.allocation import choose_cohort
 from fedpeft_secure.budgets import ClientBudget, planned_rounds
 from fedpeft_secure.client_budgets import affordable_client_rounds
 from fedpeft_secure.config import Config
-from fedpeft_secure.preflight import too_few
+from fedpeft_secure.protocols import too_few
 
 
 def affordable_rounds(config: Config, budget: ClientBudget, history: tuple[dp.PrivacyEvent, ...]) -> int:

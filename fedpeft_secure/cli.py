@@ -30,6 +30,9 @@ app = typer.Typer(
 bench = typer.Typer(help="Measures parts of the framework on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
+key_holder = typer.Typer(help="The third party of the helper, CKKS and BFV sums.", no_args_is_help=True)
+app.add_typer(key_holder, name="key-holder")
+
 ConfigPath = Annotated[Path | None, typer.Argument(metavar="CONFIG", help="TOML file; every key has a default.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on standard output.")]
@@ -222,6 +225,35 @@ def keys_command(
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}; give a file in a directory that can be written") from None
     typer.echo(identity.public.hex())
+
+
+@key_holder.command("init", epilog="Example: fedpeft key-holder init --out key-holder")
+@one_line_errors
+def key_holder_init_command(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new directory (mode 0700).")],
+    debug: Debug = False,
+) -> None:
+    """Makes a key holder's identity and memory, and prints the public half for everybody's directory."""
+    del debug
+    from fedpeft_secure.key_holder import make_key_holder
+
+    typer.echo(make_key_holder(out).public.hex())
+
+
+@key_holder.command("answer", epilog="Example: fedpeft key-holder answer key-holder --directory keys < ask > answer")
+@one_line_errors
+def key_holder_answer_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `init` made.")],
+    directory: Annotated[Path, typer.Option("--directory", metavar="FILE", help="The pinned key directory.")],
+    min_cohort: Annotated[int, typer.Option("--min-cohort", min=2, help="Fewest clients whose sum is opened.")] = 3,
+    debug: Debug = False,
+) -> None:
+    """Answers one request of a server: reads it from standard input, writes the answer to standard output, as bytes."""
+    del debug
+    from fedpeft_secure.key_holder import answer_request
+
+    request = sys.stdin.buffer.read()
+    sys.stdout.buffer.write(answer_request(folder, request, directory=directory, min_cohort=min_cohort))
 
 
 @bench.command("secure-sum", epilog="Example: fedpeft bench secure-sum --clients 100 --dim 100000 --dropout 0.1")

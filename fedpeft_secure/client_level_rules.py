@@ -2,6 +2,7 @@
 
 from fedpeft_secure.config import ClientTerms, Config
 from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.protocols import decide_protocol
 
 
 def check_client_level(config: Config) -> None:
@@ -13,15 +14,15 @@ def check_client_level(config: Config) -> None:
     if config.privacy.unit == "example":
         _check_example_level(config)
         return
-    privacy, protocol = config.privacy, config.secure_sum.protocol
+    privacy, (protocol, _) = config.privacy, decide_protocol(config)
     if config.secure_sum.clip != "auto":
         raise ConfigError(
             'secure_sum.clip: whole updates are clipped to privacy.clip_norm, which decides the range; use "auto"'
         )
-    if protocol == "plain" and privacy.mechanism != "central":
+    if protocol != "masked" and privacy.mechanism != "central":
         raise ConfigError(
-            'secure_sum.protocol: "plain" shows the server updates with a single noise share; use "masked", or trust '
-            'the server with privacy.mechanism = "central"'
+            f"secure_sum.protocol: how many honest noise shares are in every sum is proven for masks, not for "
+            f'"{protocol}"; use "masked", or trust the server with privacy.mechanism = "central"'
         )
     if privacy.mechanism == "distributed_skellam" and privacy.accountant != "rdp":
         raise ConfigError(

@@ -259,6 +259,7 @@ class SecureSumConfig(Table):
 
     protocol: Literal["auto", "plain", "masked", "helper", "ckks", "bfv"] = "masked"
     server: Literal["malicious", "curious"] = "malicious"
+    clients_stay: bool = True
     bits: Annotated[int, Field(ge=4, le=32)] = 16
     clip: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     min_cohort: Annotated[int, Field(ge=2)] = 3

@@ -2,12 +2,11 @@
 
 import math
 
-import secagg
 from fedpeft_secure.aggregation.choose import choose_strategy
 from fedpeft_secure.client_level_rules import check_client_level
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
-from fedpeft_secure.secure_sums import corrupt_clients
+from fedpeft_secure.protocols import check_protocol
 
 
 def check(config: Config) -> None:
@@ -19,7 +18,7 @@ def check(config: Config) -> None:
     _check_cohort(config)
     _check_available(config)
     _check_privacy(config)
-    _check_graph(config)
+    check_protocol(config)
     choose_strategy(config)
 
 
@@ -35,40 +34,6 @@ def _check_cohort(config: Config) -> None:
             f"secure_sum.min_cohort: a cohort of {clients.per_round} (clients.per_round) never has "
             f"{secure_sum.min_cohort} survivors; lower it"
         )
-
-
-def _check_graph(config: Config) -> None:
-    if error := too_few(config, config.clients.per_round):
-        raise ConfigError(f"clients.per_round: with the fractions of [secure_sum], {error}")
-
-
-def too_few(config: Config, cohort: int) -> str:
-    """Why a cohort of so many clients cannot be summed, or empty.
-
-    A masked sum needs a cohort that bears the assumed corrupt and vanishing clients.
-    """
-    clients, sums = config.clients, config.secure_sum
-    if cohort < sums.min_cohort:
-        return f"{cohort} clients are fewer than secure_sum.min_cohort = {sums.min_cohort}"
-    if sums.protocol != "masked":
-        return ""
-    malicious = sums.server == "malicious"
-    try:
-        graph = secagg.plan_graph(
-            cohort,
-            adversarial_fraction=sums.adversarial_fraction,
-            dropout_fraction=sums.dropout_fraction,
-            malicious_server=malicious,
-        )
-        secagg.graph.plan_for_counts(
-            cohort,
-            colluders=corrupt_clients(sums.adversarial_fraction, clients.count),
-            dropouts=graph.dropouts,
-            malicious_server=malicious,
-        )
-    except secagg.PlanError as error:
-        return str(error)
-    return ""
 
 
 def _check_privacy(config: Config) -> None:
@@ -116,9 +81,5 @@ def _check_available(config: Config) -> None:
     check_client_level(config)
     if config.privacy.relation == "replace_one":
         raise ConfigError('privacy.relation: this version trains under add/remove only; use relation = "add_remove"')
-    if config.secure_sum.protocol in ("auto", "helper", "ckks", "bfv"):
-        raise ConfigError(
-            f'secure_sum.protocol: {config.secure_sum.protocol!r} is not in this version; use "masked" or "plain"'
-        )
     if config.allocation.strategy != "uniform":
         raise ConfigError('allocation.strategy: "adaptive" is not in this version; use "uniform"')

@@ -165,6 +165,7 @@ class Setup(Record):
     strategy: str
     strategy_reason: str
     protocol: str
+    protocol_reason: str = "as configured"
     server: str
     train_examples: int
     public_text: bool

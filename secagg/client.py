@@ -202,7 +202,7 @@ def _accept_survivors(state: Uploaded, memory: ClientMemory, payload: bytes) -> 
     rules.check_survivors(survivors, sharers=state.sharers, own_position=public.position, plan=plan)
     rules.check_enough(survivors, plan=plan, graph=public.graph, neighbours=state.neighbours, doing="survived")
     names = tuple(plan.clients[position] for position in survivors)
-    rules.check_weights(names, plan=plan, graph=public.graph, own=public.signer.name)
+    rules.check_weights(names, plan=plan, colluders=public.graph.colluders, own=public.signer.name)
     return survivors, memory.with_survivors(plan, names)
 
 

@@ -4,8 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from secagg.client import MaskedClient
 from secagg.client_states import Public, Start
 from secagg.codec import Codec, Encoded, FixedPoint
@@ -16,7 +14,7 @@ from secagg.identity import KeyDirectory
 from secagg.manifest import Manifest
 from secagg.masked_messages import CONFIRM, PHASES
 from secagg.plan import SumPlan, plan_sum
-from secagg.rules import check_plan
+from secagg.rules import check_coverage, check_plan
 from secagg.server import MaskedServer
 from secagg.session import Member
 from secagg.signing import Signer
@@ -113,7 +111,7 @@ class MaskedSum:
         graph = check_plan(plan, member)
         if contribution.layout != plan.layout:
             raise CodecError("the contribution was encoded for another layout; encode it with this plan")
-        _check_coverage(plan, member.name, contribution)
+        check_coverage(plan, member.name, contribution)
         public = Public(
             plan=plan,
             plan_digest=plan.digest(),
@@ -131,11 +129,3 @@ class MaskedSum:
         if plan.graph is None or (plan.graph.malicious_server and directory is None):
             raise PlanError("the server needs the graph plan, and the key directory to check signatures")
         return MaskedServer(plan, plan.digest(), directory)
-
-
-def _check_coverage(plan: SumPlan, name: str, contribution: Encoded) -> None:
-    outside = np.ones(plan.dim, dtype=bool)
-    for start, stop in plan.manifest.covered_by(name, dim=plan.dim):
-        outside[start:stop] = False
-    if contribution.residues[0][outside].any():
-        raise CodecError(f"{name!r} fills coordinates that the manifest does not list for it")

@@ -13,7 +13,7 @@ from secagg.errors import PlanError
 from secagg.graph import GraphPlan
 from secagg.identity import KeyDirectory
 from secagg.manifest import Manifest
-from secagg.messages import SERVER
+from secagg.messages import KEY_HOLDER, SERVER
 from secagg.wire import Writer
 
 
@@ -48,8 +48,12 @@ class SumPlan:
     max_norm: float | None = None
 
     def __post_init__(self) -> None:
-        if list(self.clients) != sorted(set(self.clients)) or not self.clients or SERVER in self.clients:
-            raise PlanError('clients must be unique, sorted and not called "server"')
+        if (
+            list(self.clients) != sorted(set(self.clients))
+            or not self.clients
+            or {SERVER, KEY_HOLDER} & set(self.clients)
+        ):
+            raise PlanError('clients must be unique, sorted and not called "server" or "key-holder"')
         if "\0" in "".join(self.clients):
             raise PlanError("clients must have names without NUL")
         if self.dim < 1 or min(self.round, self.attempt) < 0:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import RoundFailedError
+from secagg.holder_memory import HolderMemory
 from secagg.identity import Identity, KeyDirectory
 from secagg.memory import ClientMemory
 from secagg.messages import Envelope
@@ -46,6 +47,21 @@ class ServerSession(Protocol):
 
     def step(self, inbox: tuple[Envelope, ...]) -> tuple[Self, tuple[Envelope, ...]]:
         """Closes the current phase with the messages that arrived; raises RoundFailedError."""
+
+
+class HolderSession(Protocol):
+    """The third party's state in one round of a sum in one message; single-use."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the key holder has nothing left to say."""
+
+    @property
+    def memory(self) -> HolderMemory:
+        """What must be stored durably *before* the messages of the step that produced this session are sent."""
+
+    def step(self, inbox: tuple[Envelope, ...]) -> tuple[Self, tuple[Envelope, ...]]:
+        """Announces a key in the first step, later answers one request. Raises ProtocolError and is over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import secagg
 from evaluations.metrics import proportion_interval
 from evaluations.report import formatting as text
 from evaluations.report.verdicts import is_over_budget, is_private, unprotected_clients
@@ -91,6 +92,8 @@ def messages_statement(result: Result) -> tuple[str, ...]:
             f"The {setup.protocol} sum is built to hide single updates from a {setup.server} server. That is "
             "a computational protection of the summands; it bounds nothing about the sum."
         )
+    if setup.protocol in secagg.ONE_MESSAGE:
+        sentences.append("It holds as long as the server and the key holder do not collude.")
     return tuple(sentences)
 
 

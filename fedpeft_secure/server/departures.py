@@ -11,7 +11,7 @@ from fedpeft_secure.budgets import planned_rounds
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.plans import RoundPlan
-from fedpeft_secure.preflight import too_few
+from fedpeft_secure.protocols import too_few
 from fedpeft_secure.result import Departure, RoundRecord
 from fedpeft_secure.server.adaptive_clip import current_clip_norm
 from fedpeft_secure.server.checkpoints import Progress

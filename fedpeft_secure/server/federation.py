@@ -23,7 +23,9 @@ from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, Seed
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import FederatedData, LabelledTexts, load
 from fedpeft_secure.events import Listener, Notice, PhaseStarted
+from fedpeft_secure.key_holder import SimulatedKeyHolder
 from fedpeft_secure.plans import RoundPlan
+from fedpeft_secure.protocols import with_decided_protocol
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.planning import plan_round
 
@@ -43,6 +45,8 @@ class Federation:
         clients: by name.
         ledger: that of all simulated clients.
         keys: everybody's identities, in simulation.
+        key_holder: the third party, where the secure sum has one.
+        protocol_reason: why this secure sum.
         start: the adapter before the first round.
         validation, test: public examples, tokenised.
     """
@@ -58,6 +62,8 @@ class Federation:
     clients: dict[str, Client] = field(repr=False)
     ledger: dp.Ledger = field(repr=False)
     keys: secagg.Cohort = field(repr=False)
+    key_holder: SimulatedKeyHolder | None = field(repr=False)
+    protocol_reason: str
     start: AdapterState = field(repr=False)
     validation: Examples = field(repr=False)
     test: Examples = field(repr=False)
@@ -95,6 +101,10 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     Raises:
         InputError: If data, model or budgets cannot be used.
     """
+    chosen = config.secure_sum.protocol
+    config, protocol_reason = with_decided_protocol(config)
+    if config.secure_sum.protocol != chosen:
+        listen(Notice(text=f"secure sum: {config.secure_sum.protocol}, {protocol_reason}"))
     seed = Seed(config.seed)
     by_example = config.privacy.unit == "example"
     budgets = plan_budgets(config) if by_example else ()  # a wrong budget is found before anything is loaded
@@ -109,9 +119,9 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     elif any(budget.private for budget in budgets):
         listen(Notice(text=f"gradients of single examples: {backbone.per_example.description}"))
     # In one process everybody's identity may follow from the seed; a deployed client makes its own (`fedpeft keys`).
-    keys = secagg.Cohort.generate(
-        config.client_names, secagg.seeded_entropy(seed.entropy("identities").to_bytes(16, "big"))
-    )
+    third_party = config.secure_sum.protocol in secagg.ONE_MESSAGE
+    make_keys = secagg.Cohort.with_key_holder if third_party else secagg.Cohort.generate
+    keys = make_keys(config.client_names, secagg.seeded_entropy(seed.entropy("identities").to_bytes(16, "big")))
     agreed = plan_round(config, run=run, round_number=1, attempt=0, state=start, strategy=strategy, budgets=budgets)
     clients = {
         budget.client: Client(
@@ -146,6 +156,10 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         clients=clients,
         ledger=ledger,
         keys=keys,
+        key_holder=(
+            SimulatedKeyHolder(keys=keys, min_cohort=config.secure_sum.min_cohort, seed=seed) if third_party else None
+        ),
+        protocol_reason=protocol_reason,
         start=start,
         validation=tokenise(data.validation, tokenizer, max_length=config.model.max_length),
         test=tokenise(data.test, tokenizer, max_length=config.model.max_length),

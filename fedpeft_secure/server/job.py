@@ -211,7 +211,7 @@ def _headline(federation: Federation, progress: Progress) -> RunStarted:
         headline=(
             f"{config.model.name} + {config.peft.description} on {federation.data.description}; "
             f"{config.clients.count} clients, {config.training.rounds} rounds, {federation.strategy.name} "
-            f"({federation.strategy_reason}), {config.secure_sum.protocol} sum; {guarantee}; "
+            f"({federation.strategy_reason}), {federation.config.secure_sum.protocol} sum; {guarantee}; "
             f"{federation.backbone.device.type}, {federation.backbone.precision}"
         ),
     )

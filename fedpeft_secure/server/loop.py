@@ -65,6 +65,7 @@ def train_rounds(
             federation.clients,
             dim=federation.trained.size,
             directory=federation.keys.directory,
+            key_holder=federation.key_holder,
             drop=simulated_dropouts(config, plan, secure_sum(plan).phases),
             listen=listen,
         )

@@ -119,6 +119,7 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
         strategy=federation.strategy.name,
         strategy_reason=federation.strategy_reason,
         protocol=config.secure_sum.protocol,
+        protocol_reason=federation.protocol_reason,
         server=config.secure_sum.server,
         train_examples=sum(len(texts) for texts in federation.data.clients),
         public_text=federation.data.public_text,

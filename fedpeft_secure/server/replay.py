@@ -22,6 +22,7 @@ from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.engines.in_process import run_round
 from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.events import ignore
+from fedpeft_secure.key_holder import SimulatedKeyHolder
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.federation import Federation
@@ -109,6 +110,7 @@ def replay_round(
             clients,
             dim=federation.trained.size,
             directory=federation.keys.directory,
+            key_holder=_replay_key_holder(federation, config),
             drop={},
             listen=ignore,
         )
@@ -124,6 +126,13 @@ def _replay_config(config: Config, *, clients: int, protocol: str) -> Config:
         update={"protocol": protocol, "min_cohort": min(config.secure_sum.min_cohort, clients), "clip": "auto"}
     )
     return config.model_copy(update={"training": training, "secure_sum": sums})
+
+
+def _replay_key_holder(federation: Federation, config: Config) -> SimulatedKeyHolder | None:
+    """The same third party without its memory, which belongs to the run."""
+    if federation.key_holder is None:
+        return None
+    return replace(federation.key_holder, min_cohort=config.secure_sum.min_cohort, memory=secagg.HolderMemory())
 
 
 def _replay_client(

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import dp
+import secagg
+from fedpeft_secure import secure_sums
 from fedpeft_secure.budgets import ClientBudget, noise_kind, noise_stddev
 from fedpeft_secure.result import AggregatePrivacy, RoundRecord
-from fedpeft_secure.secure_sums import corrupt_clients, sum_plan
+from fedpeft_secure.secure_sums import corrupt_clients
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.whole_clients import whole_clients_aggregate, whole_clients_assumptions
 
@@ -68,10 +70,15 @@ def aggregate_privacy(federation: Federation, records: Sequence[RoundRecord]) ->
         honest_survivors=honest,
         assumptions=(
             f"whoever attacks sees only the sums of this run: the {sums.protocol} sum holds against a {sums.server} "
-            f"server with at most {colluders} colluding clients; every sum that clients help to open then holds "
-            f"{honest} honest survivors or more, whose noise adds up"
+            f"server with at most {colluders} colluding clients{third_party(sums.protocol)}; every sum that clients "
+            f"help to open then holds {honest} honest survivors or more, whose noise adds up"
         ),
     )
+
+
+def third_party(protocol: str) -> str:
+    """What a protocol with a key holder assumes of it."""
+    return " and a key holder that does not collude with it" if protocol in secagg.ONE_MESSAGE else ""
 
 
 def guaranteed_honest(federation: Federation, cohort: int) -> int:
@@ -80,7 +87,7 @@ def guaranteed_honest(federation: Federation, cohort: int) -> int:
     if plan is None:
         return 1
     some = plan.model_copy(update={"cohort": tuple(sorted(federation.clients))[:cohort]})
-    return sum_plan(some, dim=federation.trained.size, directory=federation.keys.directory).guaranteed_honest
+    return secure_sums.guaranteed_honest(some, dim=federation.trained.size, directory=federation.keys.directory)
 
 
 def _cohort(record: RoundRecord) -> tuple[str, ...]:

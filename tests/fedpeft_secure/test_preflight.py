@@ -7,6 +7,8 @@ from fedpeft_secure import Config
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.preflight import check
 
+MANY = {"clients.count": 1000, "clients.per_round": 1000, "secure_sum.min_cohort": 200}
+
 
 def test_the_default_and_the_tiny_configuration_pass(tiny_config: Callable[..., Config]) -> None:
     check(Config())
@@ -46,10 +48,18 @@ def test_the_default_and_the_tiny_configuration_pass(tiny_config: Callable[..., 
         ({"privacy.epsilon": "inf", "privacy.per_client": {"client-1": 2.0}}, 'or set privacy.epsilon = "inf" for all'),
         ({"privacy.unit": "client", "secure_sum.protocol": "plain"}, 'secure_sum.protocol: "plain" .* use "masked"'),
         ({"privacy.relation": "replace_one"}, 'privacy.relation: .* use relation = "add_remove"'),
-        ({"secure_sum.protocol": "helper"}, "secure_sum.protocol: 'helper' is not in this version; use \"masked\""),
-        ({"secure_sum.protocol": "ckks"}, "secure_sum.protocol: 'ckks' is not in this version"),
-        ({"secure_sum.protocol": "bfv"}, "secure_sum.protocol: 'bfv' is not in this version"),
-        ({"secure_sum.protocol": "auto"}, "secure_sum.protocol: 'auto' is not in this version"),
+        ({"secure_sum.protocol": "ckks"}, 'secure_sum.protocol: .* lies recovers .* set secure_sum.server = "curious"'),
+        ({"secure_sum.protocol": "bfv"}, "secure_sum.protocol: under 'bfv' a server that lies .* forged ciphertext"),
+        ({"secure_sum.protocol": "helper", "secure_sum.min_cohort": 2}, "secure_sum.min_cohort: 2 .* raise it to 3"),
+        ({"secure_sum.protocol": "helper", "clients.count": 60}, "min_cohort: 3 .* 6 corrupt .* raise it to 8"),
+        (
+            {"secure_sum.protocol": "auto", "secure_sum.clients_stay": False, "secure_sum.min_cohort": 2},
+            "secure_sum.min_cohort: 2 leaves a sum of one",
+        ),
+        (
+            {"secure_sum.protocol": "ckks", "secure_sum.server": "curious", "secure_sum.bits": 32, **MANY},
+            'secure_sum.bits: no parameters at 128 bits .* or use protocol = "helper"',
+        ),
         ({"allocation.strategy": "adaptive"}, 'allocation.strategy: .* use "uniform"'),
         ({"aggregation.strategy": "fedavgg"}, "aggregation.strategy: no strategy 'fedavgg'; there are auto, fedit"),
     ],
@@ -72,6 +82,12 @@ def test_what_cannot_run_is_refused_with_the_setting_and_the_remedy(
         {"privacy.per_client": {f"client-{index}": "inf" for index in range(1, 6)}},
         {"secure_sum.min_cohort": 5},
         {"clients.count": 12, "clients.per_round": 6},
+        {"secure_sum.protocol": "helper"},
+        {"secure_sum.protocol": "helper", "clients.count": 3, "clients.per_round": 3},
+        {"secure_sum.protocol": "ckks", "secure_sum.server": "curious"},
+        {"secure_sum.protocol": "bfv", "secure_sum.server": "curious", "secure_sum.bits": 32},
+        {"secure_sum.protocol": "auto"},
+        {"secure_sum.protocol": "auto", "clients.count": 3, "clients.per_round": 3},
     ],
 )
 def test_what_can_run_passes(overrides: dict[str, Any], tiny_config: Callable[..., Config]) -> None:
