@@ -21,8 +21,8 @@ def check_client_level(config: Config) -> None:
         )
     if protocol != "masked" and privacy.mechanism != "central":
         raise ConfigError(
-            f"secure_sum.protocol: how many honest noise shares are in every sum is proven for masks, not for "
-            f'"{protocol}"; use "masked", or trust the server with privacy.mechanism = "central"'
+            f'secure_sum.protocol: "{protocol}" does not prove how many honest noise shares every sum holds; use '
+            '"masked", or trust the server with privacy.mechanism = "central"'
         )
     if privacy.mechanism == "distributed_skellam" and privacy.accountant != "rdp":
         raise ConfigError(

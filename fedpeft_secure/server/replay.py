@@ -71,7 +71,10 @@ def replay_round(
     Raises:
         RunFailedError: If the secure sum does.
     """
-    config = _replay_config(federation.config, clients=len(texts), protocol=protocol)
+    largest = max(len(batch) for batch in texts.values())
+    config = _replay_config(
+        federation.config, clients=len(texts), protocol=protocol, nominal_batch=largest if private else 1
+    )
     # Every text is in the batch, so that no client and no group of examples has a rate of its own.
     whole = [replace(budget, sample_rate=1.0, groups=()) for budget in federation.budgets]
     budgets = tuple(
@@ -119,9 +122,9 @@ def replay_round(
     return ReplayedRound(plan=plan, before=state, transcript=outcome.transcript, aggregate=outcome.aggregate)
 
 
-def _replay_config(config: Config, *, clients: int, protocol: str) -> Config:
-    """The run's configuration with every text in the batch and a divisor of one: gradients go out whole."""
-    training = config.training.model_copy(update={"sample_rate": 1.0, "nominal_batch": 1})
+def _replay_config(config: Config, *, clients: int, protocol: str, nominal_batch: int) -> Config:
+    """The run's configuration with every text in the batch."""
+    training = config.training.model_copy(update={"sample_rate": 1.0, "nominal_batch": nominal_batch})
     sums = config.secure_sum.model_copy(
         update={"protocol": protocol, "min_cohort": min(config.secure_sum.min_cohort, clients), "clip": "auto"}
     )

@@ -14,6 +14,7 @@ PLANS = [
         weights=(2, 3, 4, 5, 6, 7),
         manifest=secagg.Manifest.whole_model(bytes(32)),
     ).plan,
+    make(secagg.CkksSum(codec=secagg.ModularIntegers(bits=20))).plan,
     replace(
         make().plan,
         manifest=secagg.Manifest(
@@ -44,6 +45,15 @@ def test_plans_that_do_not_travel():
     data[-9] = 2
     with pytest.raises(secagg.WireError, match="neither 0 nor 1"):
         decode_plan(bytes(data))
+
+
+def test_a_codec_without_a_clip_has_no_weights_either():
+    data = encode_plan(make(secagg.HelperSum(codec=secagg.ModularIntegers(bits=20))).plan)
+    parameters = secagg.ModularIntegers(bits=20).parameters()
+    assert data.count(parameters) == 1
+    forged = data.replace(parameters, parameters[:-1] + b"\x02")
+    with pytest.raises(secagg.WireError, match="neither saturation nor weights"):
+        decode_plan(forged)
 
 
 def test_requests():
