@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import secagg
+from secagg import one_message_wire as wire
 from secagg.masks import Masker
 from secagg.one_message_wire import ANNOUNCE
 from tests.secagg.one_message import KEY_HOLDER, NAMES, PROTOCOLS, SERVER, Envelope, close, flipped, make
@@ -289,6 +290,24 @@ def test_an_answer_that_the_key_holder_did_not_sign(protocol):
     answer = round_.answer(round_.until_question())
     round_.server, _ = round_.server.step((flipped(answer), answer))  # a forged copy beside it does no harm
     assert close(round_.server.result, round_.vectors)
+
+
+@every_protocol
+@pytest.mark.parametrize("counted", [(0, 1, 2, 3, 5), (0, 1, 2, 5)])
+def test_an_answer_that_counts_clients_nobody_asked_about(protocol, counted):
+    round_ = make(protocol)
+    question = round_.question(round_.uploads(round_.announced())[:4])
+    lie = wire.pack_answer(
+        counted,
+        round_.plan.layout.zeros(),
+        layout=round_.plan.layout,
+        num_clients=len(NAMES),
+        request=question.payload,
+        session=round_.server._gathered.session,
+        identity=round_.cohort.key_holder,
+    )
+    with pytest.raises(secagg.RoundFailedError, match=r"opened nothing .*counts clients that were not asked about"):
+        round_.result(replace(round_.answer(question), payload=lie))
 
 
 def test_a_dropped_answer_ends_the_round():
