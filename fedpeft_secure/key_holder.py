@@ -52,7 +52,12 @@ class SimulatedKeyHolder:
         )
 
     def keep(self, memory: secagg.HolderMemory) -> None:
-        """Remembers what is about to be sent."""
+        """Remembers what is about to be sent.
+
+        Raises:
+            secagg.RefusedError: If another session has sent something meanwhile.
+        """
+        memory.check_follows(self.memory)
         self.memory = memory
 
 

@@ -191,6 +191,17 @@ def test_the_key_holder_has_terms_of_its_own(make_federation):
     assert "the key holder refuses round 1: min_cohort is below 4" in play(federation).failure
 
 
+def test_two_rounds_side_by_side_do_not_bring_a_used_key_back(make_plan):
+    keys = secagg.Cohort.with_key_holder(make_plan().cohort)
+    party = SimulatedKeyHolder(keys=keys, min_cohort=3, seed=Seed(0))
+    sessions = [party.session(make_plan(protocol="helper", attempt=attempt), dim=3) for attempt in (0, 1)]
+    (first, _), (second, _) = (session.step(()) for session in sessions)
+    party.keep(first.memory)
+    with pytest.raises(secagg.RefusedError, match="another session of this key holder"):
+        party.keep(second.memory)
+    assert party.memory == first.memory
+
+
 def test_a_plain_round_has_no_third_party(make_plan):
     keys = secagg.Cohort.with_key_holder(NAMES)
     party = SimulatedKeyHolder(keys=keys, min_cohort=3, seed=Seed(0))
