@@ -1,5 +1,8 @@
 import fcntl
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,8 +117,60 @@ def test_what_cannot_be_used_is_one_line(party, tmp_path):
         with pytest.raises(InputError, match="another process answers"):
             answer_request(folder, ask, directory=directory, min_cohort=3)
     (folder / STATE).write_bytes(b"broken")
-    with pytest.raises(InputError, match="restore the newest state, or make a new key holder"):
+    with pytest.raises(InputError, match=r"state\.bin: .*; restore the newest copy of it"):
         answer_request(folder, ask, directory=directory, min_cohort=3)
+
+
+@pytest.mark.parametrize("damage", ["identity gone", "identity short", "keys short", "lock", "state", "request"])
+def test_bad_input_of_the_command_is_one_line_and_changes_nothing(party, damage):
+    folder, directory, cohort = party
+    plan, _, _ = a_round(cohort)
+    ask = secagg.HolderRequest(plan=plan, phase="announce").to_bytes()
+    if damage == "identity gone":
+        (folder / "identity.key").unlink()
+    elif damage == "identity short":
+        (folder / "identity.key").write_bytes(b"short")
+    elif damage == "keys short":
+        directory.write_bytes(directory.read_bytes()[:-1])
+    elif damage == "lock":
+        (folder / LOCK).mkdir()
+    elif damage == "state":
+        (folder / f".{STATE}.part").mkdir()  # as on a disk that takes no file
+    else:
+        ask = ask[:-1]
+    before = (folder / STATE).read_bytes()
+    arguments = ["key-holder", "answer", str(folder), "--directory", str(directory)]
+    done = CliRunner().invoke(cli.app, arguments, input=ask)
+    assert (done.exit_code, done.stdout_bytes, len(done.stderr.splitlines())) == (2, b"", 1)
+    assert done.stderr.startswith("fedpeft: ")
+    assert (folder / STATE).read_bytes() == before
+
+
+def test_an_answer_that_cannot_be_written_is_lost_and_said_so(party):
+    folder, directory, cohort = party
+    plan, _, _ = a_round(cohort)
+    command = "from fedpeft_secure.cli import main; main()"
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        done = subprocess.run(
+            [sys.executable, "-c", command, "key-holder", "answer", folder, "--directory", directory],
+            input=secagg.HolderRequest(plan=plan, phase="announce").to_bytes(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("fedpeft: standard output: No space left on device; this answer is lost")
+
+
+def test_half_a_key_holder_is_not_left_behind(tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fedpeft_secure.key_holder.write_atomically", full)
+    with pytest.raises(InputError, match="No space left"):
+        make_key_holder(tmp_path / "holder")
+    assert list(tmp_path.iterdir()) == []
 
 
 def play(federation, **changes):

@@ -123,7 +123,7 @@ def test_a_hostile_plan_is_refused_before_it_costs_anything():
     many = data[:row] + (4_000_000).to_bytes(4, "big") + bytes(4_000_000)
     with pytest.raises(secagg.WireError, match="'client-0' is sent 4000000 parts, there are 2"):
         decode_plan(many)
-    with pytest.raises(secagg.WireError, match="request of .* bytes is larger"):
+    with pytest.raises(secagg.WireError, match=r"request of .* bytes is larger"):
         secagg.HolderRequest.from_bytes(FakeBytes())
 
 
