@@ -272,18 +272,21 @@ def bench_secure_sum_command(  # noqa: PLR0917 - typer calls by name
     clients: Annotated[int, typer.Option("--clients", min=2, help="Cohort.")] = 100,
     dim: Annotated[int, typer.Option("--dim", min=1, help="Values of a vector.")] = 100_000,
     dropout: Annotated[float, typer.Option("--dropout", help="Share that vanishes before it uploads.")] = 0.1,
-    server: Annotated[str, typer.Option("--server", help="curious or malicious.")] = "malicious",
+    server: Annotated[
+        str, typer.Option("--server", help="curious or malicious; bfv and ckks bear a curious one only.")
+    ] = "malicious",
     bits: Annotated[int, typer.Option("--bits", min=2, max=32, help="Bits of a value.")] = 16,
+    protocol: Annotated[str, typer.Option("--protocol", help="masked, helper, bfv or ckks.")] = "masked",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Times one round of the masked sum, all parties in this process."""
+    """Times one round of a secure sum, all parties in this process."""
     del debug
     from dataclasses import asdict
 
     from secagg.bench import measure
 
-    cost = asdict(measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits))
+    cost = asdict(measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits, protocol=protocol))
     if as_json:
         sys.stdout.write(json.dumps(cost) + "\n")
     else:
