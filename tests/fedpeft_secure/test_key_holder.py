@@ -100,6 +100,7 @@ def test_the_key_waits_on_the_disk_and_is_gone_after_its_use(party):
         answer_request(folder, asked, directory=directory, min_cohort=4)
     answer_request(folder, asked, directory=directory, min_cohort=3)
     assert waiting.secret not in (folder / STATE).read_bytes()
+    assert stat.S_IMODE((folder / STATE).stat().st_mode) == 0o600
 
 
 def test_what_cannot_be_used_is_one_line(party, tmp_path):

@@ -132,6 +132,16 @@ def test_an_upload_under_another_announcement_is_not_sent_for_the_same_attempt()
         third.clients[ME].step((request,))
 
 
+def test_a_contribution_is_sent_for_one_attempt_only():
+    first = make(noised=True)
+    first.finish()
+    memory = first.clients[ME].memory
+    again = make(noised=True, attempt=1, members=lambda m: replace(m, memory=memory) if m.name == ME else m)
+    request = next(e for e in again.announced() if e.recipient == ME)
+    with pytest.raises(secagg.RefusedError, match="this contribution was sent before"):
+        again.clients[ME].step((request,))
+
+
 # --- what a client insists on -----------------------------------------------------------------------------------------
 
 
@@ -156,6 +166,12 @@ def test_the_corrupt_clients_of_the_whole_directory_must_fit_below_min_cohort():
     ):
         make(members=wary)
     assert close((round_ := make(secagg.HelperSum(min_cohort=4), members=wary)).finish(), round_.vectors)
+
+
+def test_corrupt_clients_outside_the_cohort_count_too():
+    everybody = secagg.Cohort.with_key_holder(tuple(f"client-{i}" for i in range(20)))
+    with pytest.raises(secagg.RefusedError, match="beside 6 corrupt clients; raise it to 8"):
+        make(secagg.HelperSum(), cohort=everybody, members=lambda member: replace(member, adversarial_fraction=0.3))
 
 
 def test_the_lightest_survivors_must_still_hide_a_heavy_client():
@@ -230,6 +246,16 @@ def test_bad_uploads_are_dropped_with_a_reason_and_the_round_goes_on(protocol):
     result = round_.result(round_.answer(question))
     assert result.survivors == ("client-3", "client-4", "client-5")
     assert close(result, round_.vectors)
+
+
+def test_no_sender_makes_the_server_check_many_copies():
+    round_ = make()
+    uploads = round_.uploads(round_.announced())
+    copies = [flipped(uploads[2], position) for position in range(6)]
+    round_.question([*uploads[:2], *copies, *uploads[2:]])
+    assert [line for line in round_.server.rejected if ME in line] == [
+        f"upload: {ME}: is not signed by its identity for this session, model and plan"
+    ]
 
 
 @every_protocol
