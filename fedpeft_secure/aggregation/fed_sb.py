@@ -1,9 +1,10 @@
 """Fed-SB: between fixed B and A clients train an r × r core only, and the mean of cores is exact.
 
-ΔW = B (Σ p_k R_k) A at r² values a module. B and A come from an SVD of a first gradient; they are public and never change.
+ΔW = B (Σ p_k R_k) A at r² values a module. B and A come from an SVD of a first gradient; they are public and never
+change.
 
 Source: Singhal et al. 2025, *Fed-SB: A Silver Bullet for Extreme Communication Efficiency and Performance in (Private)
-Federated LoRA Fine-Tuning*, section 4.
+Federated LoRA Fine-Tuning*, the section on the method.
 """
 
 from dataclasses import dataclass

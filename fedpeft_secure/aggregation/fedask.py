@@ -3,8 +3,8 @@
 First sum: Y = Σ p_k B_k (A_k Ω), Q = qr(Y). Second: P = Σ p_k A_kᵀ (B_kᵀ Q); (B, A) from SVD_r(Q Pᵀ). The best answer
 of rank r when Ω has at least as many columns as the sum has ranks.
 
-Source: Wen et al. 2025, *Differentially Private Federated Low Rank Adaptation Beyond Fixed-Matrix*, section 4 and
-Theorem 2; Halko, Martinsson, Tropp 2011, Algorithm 4.1.
+Source: Wen et al. 2025, *Differentially Private Federated Low Rank Adaptation Beyond Fixed-Matrix*, the section
+on two-stage sketching; Halko, Martinsson, Tropp 2011, *Finding Structure with Randomness*, Algorithms 4.1 and 5.1.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 ΔW = B̄ Ā + (Σ p_k B_k A_k − B̄ Ā): exact, at the bytes of the whole product. The residual has the shape of W, (d, n).
 
 Source: Singhal et al. 2025, *FedEx-LoRA: Exact Aggregation for Federated and Efficient Fine-Tuning of Foundation
-Models*, section 4, equations 6–9.
+Models*, the section on exact aggregation by a residual.
 """
 
 from dataclasses import dataclass

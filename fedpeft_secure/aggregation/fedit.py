@@ -3,7 +3,8 @@
 B ← Σ p_k B_k, A ← Σ p_k A_k. Inexact for products: mean(B)·mean(A) ≠ mean(BA) when clients train both factors for more
 than a step.
 
-Source: Zhang et al. 2024, *Towards Building the Federated GPT: Federated Instruction Tuning*, section 3.
+Source: Zhang et al. 2024, *Towards Building the Federated GPT: Federated Instruction Tuning*, the section on
+parameter-efficient federated tuning.
 """
 
 from collections.abc import Mapping

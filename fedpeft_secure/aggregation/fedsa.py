@@ -3,7 +3,8 @@
 ΔW_k = B_k (Σ p_j A_j): a model for each client, and half the bytes. Under DP a B that has seen data without noise must
 not enter a release, so B, too, must come from noised gradients.
 
-Source: Guo et al. 2025, *Selective Aggregation for Low-Rank Adaptation in Federated Learning*, section 4.
+Source: Guo et al. 2025, *Selective Aggregation for Low-Rank Adaptation in Federated Learning*, the section on
+FedSA-LoRA.
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,8 @@
 
 U Σ Vᵀ = SVD(B A); B ← U Σ, A ← Vᵀ leaves the product unchanged: pure post-processing of released sums.
 
-Source: Lee et al. 2025, *FedSVD: Adaptive Orthogonalization for Private Federated Learning with LoRA*, section 3.
+Source: Lee et al. 2025, *FedSVD: Adaptive Orthogonalization for Private Federated Learning with LoRA*, the section
+on the method.
 """
 
 from collections.abc import Mapping

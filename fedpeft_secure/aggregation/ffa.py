@@ -3,7 +3,8 @@
 The mean of products is exact, ΔW = (Σ p_k B_k) A; noise enters ΔW once instead of as a product; half the bytes. A
 client of smaller rank holds the first rows of A, and the mean stays exact: its other slots are zero.
 
-Source: Sun et al. 2024, *Improving LoRA in Privacy-preserving Federated Learning*, section 4 (FFA-LoRA).
+Source: Sun et al. 2024, *Improving LoRA in Privacy-preserving Federated Learning*, the section that
+introduces FFA-LoRA.
 """
 
 from collections.abc import Mapping

@@ -4,7 +4,7 @@
 smaller rank takes the first columns, which are the best answer of its rank.
 
 Source: Bai et al. 2024, *Federated Fine-tuning of Large Language Models under Heterogeneous Tasks and Client
-Resources*, section 3.2.
+Resources*, the section on aggregation and SVD weight redistribution.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ B = [B_1 … B_K], A = [p_1 A_1; …; p_K A_K]. Every client's factors are in th
 secure sum can hide them. Rank Σ r_k; the paper merges the product into W and starts new factors every round.
 
 Source: Wang et al. 2024, *FLoRA: Federated Fine-Tuning Large Language Models with Heterogeneous Low-Rank Adaptations*,
-section 3, equations 4–6.
+the section on stacking-based aggregation.
 """
 
 from collections.abc import Sequence

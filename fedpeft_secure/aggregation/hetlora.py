@@ -6,8 +6,8 @@ clients fill are pulled towards zero.
 
 Guarantee: a client's weight is bounded by the range that all agreed on, so that nobody can claim a larger one.
 Does not cover: DP. The weight is a function of the client's data, and dividing by a noisy Σ w_k is biased.
-Source: Cho et al. 2024, *Heterogeneous LoRA for Federated Fine-tuning of On-Device Foundation Models*, section 4
-(sparsity-weighted aggregation; self-pruning is the client's affair).
+Source: Cho et al. 2024, *Heterogeneous LoRA for Federated Fine-tuning of On-Device Foundation Models*, the
+section on sparsity-weighted aggregation (self-pruning is the client's affair).
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ First sum: B̄, Ā. Second: C = Σ p_k B_k (A_k Āᵀ). The correction ΔB minim
 small λ; this is its limit λ → 0 for the Frobenius distance, in closed form, and needs products with Ā only.
 
 Source: Bian et al. 2025, *LoRA-FAIR: Federated LoRA Fine-Tuning with Aggregation and Initialization Refinement*,
-section 4, equation 8.
+the section on the server's correction.
 """
 
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ for s = l; `docs/aggregation.md` measures it against l = 2s + 1. Exact when s an
 keep rounding from being blown up. Ω and Ψ are orthonormal: the subspaces of Gaussian ones, less noise.
 
 Source: Tropp, Yurtsever, Udell, Cevher 2017, *Practical Sketching Algorithms for Low-Rank Matrix Approximation*,
-Algorithm 4 and section 4.6; the choice of ρ and its estimate are ours.
+Algorithms 4 and 7; the choice of ρ, its estimate and the move are ours.
 """
 
 import math
@@ -132,7 +132,8 @@ def reconstruct(y: np.ndarray, z: np.ndarray, *, omega: np.ndarray, psi: np.ndar
         rank: of the answer.
 
     Returns:
-        The answer for the ρ of the smallest estimated error.
+        The answer for the ρ of the smallest estimated error. Few random directions can flatter a ρ; but where some Q X
+        is known to be near M, no answer can be nearer to M than to Q X, up to that, so this bounds every estimate.
     """
     directions, strengths, _ = svd(y)
     known = max(1, int((strengths > max(y.shape) * np.finfo(np.float64).eps * strengths[0]).sum()))
@@ -142,36 +143,57 @@ def reconstruct(y: np.ndarray, z: np.ndarray, *, omega: np.ndarray, psi: np.ndar
     core = seen.T @ triangle_z.T
     largest = min(known, z.shape[0] - 1)
     fits = [_fit(core, triangle, kept, rank=rank, d=y.shape[0]) for kept in range(min(rank, largest), largest + 1)]
-    best = min(fits, key=lambda fit: fit.error)
-    left, right = _consistent(directions[:, : best.kept], best.solution @ rows_z.T, y, z, omega=omega, psi=psi)
+    nearest = min(fits, key=lambda fit: fit.missed)
+    errors = [max(fit.error, _distance(fit.answer, nearest.solution) - nearest.missed) for fit in fits]
+    error, best = min(zip(errors, fits, strict=True), key=lambda pair: pair[0])
+    left, right = onto_sketches(directions[:, : best.kept], best.solution @ rows_z.T, y, z, omega=omega, psi=psi)
     b, a = truncate_factors(left, right, rank)
-    return Reconstruction(b=b, a=a, kept=best.kept, error=best.error, norm=best.norm)
+    return Reconstruction(b=b, a=a, kept=best.kept, error=error, norm=nearest.norm)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Fit:
-    """X for one ρ, with its estimated error."""
+    """One ρ, in the coordinates of the directions and of the rows of Z.
+
+    Args:
+        solution: X. answer: X cut to the wanted rank.
+        missed: estimate of ‖M − Q X‖. error: of ‖M − Q answer‖. norm: of ‖M‖.
+    """
 
     kept: int
     solution: np.ndarray
+    answer: np.ndarray
+    missed: float
     error: float
     norm: float
 
 
 def _fit(core: np.ndarray, triangle: np.ndarray, kept: int, *, rank: int, d: int) -> _Fit:
     """Solves Ψ Q X = Z for the first `kept` directions, Ψ Q = (orthonormal) · triangle, Z = (the same) · core."""
-    rows = core.shape[0]
     inverse = np.linalg.inv(triangle[:kept, :kept])
     solution = inverse @ core[:kept]
-    missed = float((core[kept:] ** 2).sum()) / (rows - kept)  # ‖E‖² for each of the d − ρ directions outside Q
-    leaked = missed * max(0.0, float((inverse**2).sum()) - kept)  # ‖(Ψ Q)⁺ Ψ E‖²: what E adds to X
-    cut = float((svd(solution)[1][rank:] ** 2).sum())
-    squared = missed * (d - kept) + leaked + cut
-    norm = float((solution**2).sum()) - leaked + missed * (d - kept)
-    return _Fit(kept=kept, solution=solution, error=math.sqrt(squared), norm=math.sqrt(max(norm, 0.0)))
+    b, a = truncate(solution, rank)
+    outside = float((core[kept:] ** 2).sum()) * (d - kept) / (len(core) - kept)  # ‖E‖²
+    leaked = outside / (d - kept) * max(0.0, float((inverse**2).sum()) - kept)  # ‖(Ψ Q)⁺ Ψ E‖²: what E adds to X
+    cut = float(((solution - b @ a) ** 2).sum())
+    return _Fit(
+        kept=kept,
+        solution=solution,
+        answer=b @ a,
+        missed=math.sqrt(outside + leaked),
+        error=math.sqrt(outside + leaked + cut),
+        norm=math.sqrt(max(0.0, float((solution**2).sum()) - leaked + outside)),
+    )
 
 
-def _consistent(
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """‖one − other‖_F, the shorter filled up with rows of zeros."""
+    rows = max(len(one), len(other))
+    padded = [np.pad(matrix, ((0, rows - len(matrix)), (0, 0))) for matrix in (one, other)]
+    return float(np.linalg.norm(padded[0] - padded[1]))
+
+
+def onto_sketches(
     left: np.ndarray, right: np.ndarray, y: np.ndarray, z: np.ndarray, *, omega: np.ndarray, psi: np.ndarray
 ) -> Pair:
     """Factors of the matrix closest to `left @ right` that has the sketches `y` and `z`; M has them, so this is nearer.

@@ -5,8 +5,8 @@ indicator for each slot beside their slots, so that all of it comes from one sec
 drawn anew every round, with at least `min_cohort` pickers for every slot that is picked at all. A slot that nobody
 picked is folded into W: its product moves to the base weights, its b becomes zero.
 
-Source: Zhang et al. 2026, *Heterogeneous Federated Fine-Tuning with Parallel One-Rank Adaptation* (Fed-PLoRA), section
-4 (Select-N-Fold; there every client folds what it does not train into its own copy of W).
+Source: Zhang et al. 2026, *Heterogeneous Federated Fine-Tuning with Parallel One-Rank Adaptation* (Fed-PLoRA), on
+Select-N-Fold (there every client folds what it does not train into its own copy of W).
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ Odd rounds: ΔW = (Σ p_k B_k) A; even rounds: ΔW = B (Σ p_k A_k). What is sen
 function of the factors alone.
 
 Source: Chen et al. 2024, *Robust Federated Finetuning of Foundation Models via Alternating Minimization of LoRA*,
-section 3, Algorithm 1.
+the section on the algorithm.
 """
 
 from dataclasses import dataclass, replace
