@@ -37,9 +37,9 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,he]"
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,dev,he]"
 	touch $@

@@ -51,7 +51,7 @@ def read_view(
         observed = read_contribution(transcript, sums, threat.target)
         contributors, granularity = (threat.target,), Granularity.INDIVIDUAL
         weight = _weight(transcript, sums, threat.target)
-    stddevs = [noise_stddev(plan, noise_multipliers[name]) for name in contributors]
+    stddevs = [noise_stddev(plan.for_client(name), noise_multipliers[name]) for name in contributors]
     return View(
         threat=threat,
         granularity=granularity,
@@ -73,7 +73,7 @@ def noise_stddev(plan: RoundPlan, noise_multiplier: float) -> float:
     return float(one_step * np.sqrt(plan.local_steps))
 
 
-def rounding_stddev(codec: secagg.FixedPoint, *, contributors: int, total_weight: int) -> float:
+def rounding_stddev(codec: secagg.Codec, *, contributors: int, total_weight: int) -> float:
     """Root mean square of the stochastic rounding on one coordinate of a decoded mean.
 
     A value at the share f of a step is off by a variance of f(1 − f) steps², 1/6 in the mean over f; contributions are

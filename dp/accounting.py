@@ -7,19 +7,23 @@ import math
 from functools import lru_cache
 
 from dp.bounds import coarse_bound, pld_bound, prv_bound, rdp_bound
+from dp.distributed.accounting import as_gaussian
 from dp.errors import InvalidParameter, UnreachableBudget, UnsupportedAccounting
 from dp.events import (
     ACCOUNTANTS,
     RELATIONS,
     Accountant,
+    DiscreteGaussianSum,
     NonPrivate,
     PrivacyEvent,
     Relation,
     SampledGaussian,
+    SkellamSum,
     merge,
     require_delta,
     require_epsilon,
     require_sample_rate,
+    seen_by,
 )
 
 MAX_NOISE_MULTIPLIER = 1e6
@@ -62,11 +66,13 @@ def compose(
 ) -> float:
     """Returns an upper bound on the ε of all `events` together, chosen adaptively or not; 0 for none.
 
+    It holds for every example; `dp.events.seen_by` gives the events of one group of examples.
+
     Raises: InvalidParameter; UnsupportedAccounting for replace_one with an accountant that has no proof for it.
     """
     _require_known(accountant, relation)
     require_delta(delta)
-    return _compose_merged(merge(events), float(delta), accountant, relation)
+    return _compose_merged(merge(seen_by(events)), float(delta), accountant, relation)
 
 
 def noise_multiplier(
@@ -120,10 +126,19 @@ def _compose_merged(
     gaussians = tuple(event for event in events if isinstance(event, SampledGaussian))
     if any(isinstance(event, NonPrivate) for event in events) or any(e.noise_multiplier == 0 for e in gaussians):
         return math.inf
-    if not gaussians:
+    sums = tuple(event for event in events if isinstance(event, SkellamSum | DiscreteGaussianSum))
+    if not gaussians and not sums:
         return 0.0
     if accountant == "rdp":
-        return rdp_bound(gaussians, delta)
+        return rdp_bound(gaussians, delta, sums)
+    if sums:
+        if relation != "add_remove":
+            raise UnsupportedAccounting("sums of noise shares are accounted for under add_remove only")
+        equivalents = as_gaussian(sums)
+        # Every probability lies within a factor e^±closeness of that of the Gaussian events: dp.distributed.accounting.
+        replaced = merge((*gaussians, *equivalents.events))
+        bound = _compose_merged(replaced, delta * math.exp(-equivalents.closeness), accountant, relation)
+        return bound + 2 * equivalents.closeness
     if accountant == "pld":
         return pld_bound(gaussians, delta, relation)
     return prv_bound(gaussians, delta)

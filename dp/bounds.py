@@ -15,7 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dp.events import Relation, SampledGaussian
+from dp.distributed.accounting import rdp_of_sum
+from dp.events import DiscreteGaussianSum, Relation, SampledGaussian, SkellamSum
 
 _PRV_ERRORS = (1e-1, 1e-2, 1e-3, 1e-4)  # absolute error of ε; the first that is at most half a percent of ε is used
 _PRV_MAX_POINTS = 1 << 22
@@ -49,13 +50,18 @@ def _google_event(events: tuple[SampledGaussian, ...]) -> object:
     )
 
 
-def rdp_bound(events: tuple[SampledGaussian, ...], delta: float) -> float:
-    """Google's Rényi accountant, add/remove."""
+def rdp_bound(
+    events: tuple[SampledGaussian, ...], delta: float, sums: tuple[SkellamSum | DiscreteGaussianSum, ...] = ()
+) -> float:
+    """Google's Rényi accountant, add/remove; sums of noise shares at the orders for which they have a proof."""
     from dp_accounting.rdp import RdpAccountant, compute_epsilon
 
     with _quiet():
-        total = sum(e.steps * _rdp_of_one_step(e.noise_multiplier, e.sample_rate) for e in events)
-        return float(compute_epsilon(RdpAccountant().orders, total, delta)[0])
+        orders = np.asarray(RdpAccountant().orders)
+        total = sum((e.steps * _rdp_of_one_step(e.noise_multiplier, e.sample_rate) for e in events), 0.0 * orders)
+        total += sum((e.steps * rdp_of_sum(e, orders) for e in sums), 0.0 * orders)
+        proven = np.isfinite(total)
+        return float(compute_epsilon(orders[proven], total[proven], delta)[0])
 
 
 @lru_cache(maxsize=1024)

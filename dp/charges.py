@@ -49,8 +49,11 @@ def key_of(charge: Charge) -> Key:
 def row_of(charge: Charge) -> Row:
     """The canonical text of a charge, which the chain signs."""
     budget = charge.budget
+    # Rows without groups have the same text as before there were any, so that older chains still verify.
+    groups = {"groups": [[name, epsilon] for name, epsilon in budget.groups]} if budget.groups else {}
     return json.dumps(
-        {
+        groups
+        | {
             "sequence": charge.sequence,
             "client": charge.client,
             "run": charge.release.run,
@@ -81,7 +84,11 @@ def charge_of(row: Row) -> Charge:
         client=str(fields["client"]),
         release=ReleaseId(run=fields["run"], round=fields["round"], attempt=fields["attempt"]),
         event=from_json(fields["event"]),
-        budget=PrivacyBudget(epsilon=float(fields["epsilon"]), delta=fields["delta"]),
+        budget=PrivacyBudget(
+            epsilon=float(fields["epsilon"]),
+            delta=fields["delta"],
+            groups=tuple((str(name), float(epsilon)) for name, epsilon in fields.get("groups", ())),
+        ),
         unit=cast("Unit", fields["unit"]),
         relation=cast("Relation", fields["relation"]),
         accountant=cast("Accountant", fields["accountant"]),

@@ -31,16 +31,25 @@ def clip_l2(vector: Tensor, *, clip_norm: float) -> Tensor:
     return vector * factor
 
 
-def per_example_norms(gradients: Iterable[Tensor]) -> Tensor:
-    """Returns each example's L2 norm over all parameters together.
+def squared_norms(gradients: Tensor) -> Tensor:
+    """Returns each example's squared L2 norm.
 
     Squares are taken in float64: in fp32 those of tiny gradients vanish, and what has no norm is not clipped.
 
-    Args: gradients: one tensor a parameter, each of shape (batch, *parameter).
+    Args: gradients: of one parameter, shape (batch, *parameter).
     Returns: float64, shape (batch,); NaN or Inf exactly where an example's gradient is not finite or overflows.
     """
-    squares = [g.flatten(1).double().square().sum(dim=1) for g in gradients]
-    return torch.stack(squares).sum(dim=0).sqrt()
+    norms: Tensor = torch.linalg.vector_norm(gradients.flatten(1), dim=1, dtype=torch.float64)
+    return norms.square()
+
+
+def per_example_norms(gradients: Iterable[Tensor]) -> Tensor:
+    """Returns each example's L2 norm over all parameters together.
+
+    Args: gradients: one tensor a parameter, each of shape (batch, *parameter).
+    Returns: float64, shape (batch,); see `squared_norms`.
+    """
+    return torch.stack([squared_norms(g) for g in gradients]).sum(dim=0).sqrt()
 
 
 def clip_factors(norms: Tensor, *, clip_norm: float) -> Tensor:

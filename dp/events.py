@@ -49,19 +49,107 @@ class NonPrivate:
             raise InvalidParameter(f"steps={self.steps!r} must be an integer of at least 1")
 
 
-PrivacyEvent = SampledGaussian | NonPrivate
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupedGaussian:
+    """`SampledGaussian` in which every group of examples enters with a rate of its own (IDP-SGD, *Sample*).
+
+    Args:
+        noise_multiplier: σ > 0, common to all groups, as is the clip norm.
+        groups: (name, q) of each group, by name; public.
+        steps: T ≥ 1.
+    Source: Boenisch et al. 2023 (Have it your way), section 4.1.
+    """
+
+    noise_multiplier: float
+    groups: tuple[tuple[str, float], ...]
+    steps: int
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.groups]
+        if not names or names != sorted(set(names)):
+            raise InvalidParameter(f"groups={self.groups!r} must name every group once, in alphabetical order")
+        for name in (*names, None):
+            self.seen_by(name)
+
+    def seen_by(self, group: str | None) -> SampledGaussian:
+        """The mechanism that examples of `group` go through; the worst one for a name that is not among them."""
+        rates = dict(self.groups)
+        rate = max(rates.values()) if group is None or group not in rates else rates[group]
+        return SampledGaussian(noise_multiplier=self.noise_multiplier, sample_rate=rate, steps=self.steps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkellamSum:
+    """`steps` sums of integer vectors, with the sum of `shares` independent Skellam variates on each coordinate.
+
+    Args:
+        share_variance: μ > 0, the variance of one share, in squared integer steps.
+        shares: n ≥ 1, shares that nobody but their makers knows and that every accepted sum holds.
+        squared_norm: the largest squared L2 norm of one unit's integer vector, 0 when the unit is absent.
+        dim: coordinates; the L1 norm is at most min(√dim·L2, L2²), because the coordinates are integers.
+        steps: T ≥ 1, number of such sums.
+    Source: Agarwal, Kairouz and Liu 2021 (arXiv 2110.04995).
+    """
+
+    share_variance: float
+    shares: int
+    squared_norm: int
+    dim: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        _require_shares(self.share_variance, self.shares, self.squared_norm, self.dim, self.steps)
+
+    @property
+    def noise_multiplier(self) -> float:
+        """σ/Δ of the sum: standard deviation of all shares together over the L2 sensitivity."""
+        return math.sqrt(self.shares * self.share_variance / self.squared_norm)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiscreteGaussianSum:
+    """`steps` sums of integer vectors, with the sum of `shares` independent discrete Gaussians on each coordinate.
+
+    Args:
+        share_variance: σ² > 0, the parameter of one share, in squared integer steps.
+        shares, squared_norm, dim, steps: as in `SkellamSum`.
+    Source: Kairouz, Liu and Steinke 2021 (arXiv 2102.06387).
+    """
+
+    share_variance: float
+    shares: int
+    squared_norm: int
+    dim: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        _require_shares(self.share_variance, self.shares, self.squared_norm, self.dim, self.steps)
+
+    @property
+    def noise_multiplier(self) -> float:
+        """σ/Δ of the sum: standard deviation of all shares together over the L2 sensitivity."""
+        return math.sqrt(self.shares * self.share_variance / self.squared_norm)
+
+
+PrivacyEvent = SampledGaussian | GroupedGaussian | NonPrivate | SkellamSum | DiscreteGaussianSum
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrivacyBudget:
-    """The most that one client may ever spend: ε (or infinity) at a public δ."""
+    """The most that one client may ever spend: ε (or infinity) at a public δ.
+
+    `groups` holds (name, ε) of the groups of examples that have budgets of their own; no example may pass `epsilon`.
+    """
 
     epsilon: float
     delta: float
+    groups: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         require_epsilon(self.epsilon)
         require_delta(self.delta)
+        for _, epsilon in self.groups:
+            require_epsilon(epsilon)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +161,11 @@ class PrivacySpent:
     unit: Unit
     relation: Relation
     accountant: Accountant
+
+
+def seen_by(events: tuple[PrivacyEvent, ...], group: str | None = None) -> tuple[PrivacyEvent, ...]:
+    """What examples of `group` went through; without a name, what those with the highest rates did: a bound for all."""
+    return tuple(event.seen_by(group) if isinstance(event, GroupedGaussian) else event for event in events)
 
 
 def merge(events: tuple[PrivacyEvent, ...]) -> tuple[PrivacyEvent, ...]:
@@ -97,10 +190,11 @@ def from_json(text: str) -> PrivacyEvent:
     try:
         fields = json.loads(text)
         kind = fields.pop("kind")
-        classes: dict[str, type[SampledGaussian] | type[NonPrivate]] = {
-            "SampledGaussian": SampledGaussian,
-            "NonPrivate": NonPrivate,
+        classes: dict[str, type[PrivacyEvent]] = {
+            cls.__name__: cls for cls in (SampledGaussian, GroupedGaussian, NonPrivate, SkellamSum, DiscreteGaussianSum)
         }
+        if kind == "GroupedGaussian":
+            fields["groups"] = tuple((str(name), rate) for name, rate in fields["groups"])
         return classes[kind](**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidParameter(
@@ -130,3 +224,11 @@ def require_epsilon(value: float) -> None:
     """Raises InvalidParameter unless value > 0; infinity is allowed."""
     if not (isinstance(value, int | float) and value > 0):
         raise InvalidParameter(f"epsilon={value!r} must be above 0, or infinity for no privacy")
+
+
+def _require_shares(share_variance: float, shares: int, squared_norm: int, dim: int, steps: int) -> None:
+    if not (isinstance(share_variance, int | float) and math.isfinite(share_variance) and share_variance > 0):
+        raise InvalidParameter(f"share_variance={share_variance!r} must be positive and finite")
+    for name, value in (("shares", shares), ("squared_norm", squared_norm), ("dim", dim), ("steps", steps)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidParameter(f"{name}={value!r} must be an integer of at least 1")

@@ -21,6 +21,7 @@ from dp.events import (
     Relation,
     Unit,
     merge,
+    seen_by,
 )
 from dp.ledger_store import Head, acquire_writer_lock, connect, connect_read_only, insert, read_rows
 
@@ -108,12 +109,12 @@ class Ledger:
                     f"{unit!r}; use another ledger"
                 )
             events = (*(charge.event for charge in earlier), event)
+        for group, epsilon in budget.groups:
+            seen = seen_by(events, group)
+            reached = compose(seen, delta=budget.delta, accountant=accountant, relation=relation)
+            _refuse_above(epsilon, reached, f"client {client!r}, group {group!r}", budget.delta, len(events))
         total = compose(events, delta=budget.delta, accountant=accountant, relation=relation)
-        if total > budget.epsilon:
-            raise BudgetExceeded(
-                f"client {client!r}: ε would reach {total:.4g} at δ={budget.delta:g} over {len(events)} charges, above "
-                f"its budget of {budget.epsilon:.4g}; let it leave the cohort, or plan fewer rounds or more noise"
-            )
+        _refuse_above(budget.epsilon, total, f"client {client!r}", budget.delta, len(events))
         return PrivacySpent(epsilon=total, delta=budget.delta, unit=unit, relation=relation, accountant=accountant)
 
     def charge(
@@ -179,11 +180,20 @@ class Ledger:
         return found
 
     def spent(
-        self, client: str, *, delta: float, accountant: Accountant = "prv", relation: Relation = "add_remove"
+        self,
+        client: str,
+        *,
+        delta: float,
+        accountant: Accountant = "prv",
+        relation: Relation = "add_remove",
+        group: str | None = None,
     ) -> PrivacySpent:
-        """Evaluates everything that `client` was ever charged on this ledger, over all runs."""
+        """Evaluates everything that `client` was ever charged on this ledger, over all runs.
+
+        Args: group: only what examples of this group went through; without it a bound for all of the client's.
+        """
         charges = self.history(client)
-        events = merge(tuple(charge.event for charge in charges))
+        events = merge(seen_by(tuple(charge.event for charge in charges), group))
         total = compose(events, delta=delta, accountant=accountant, relation=relation)
         unit: Unit = charges[0].unit if charges else "example"
         return PrivacySpent(epsilon=total, delta=delta, unit=unit, relation=relation, accountant=accountant)
@@ -240,6 +250,14 @@ class Ledger:
     def _remember(self, charge: Charge) -> None:
         self._charges.setdefault(charge.client, []).append(charge)
         self._releases[charge.client, charge.release] = charge
+
+
+def _refuse_above(limit: float, reached: float, whose: str, delta: float, charges: int) -> None:
+    if reached > limit:
+        raise BudgetExceeded(
+            f"{whose}: ε would reach {reached:.4g} at δ={delta:g} over {charges} charges, above "
+            f"its budget of {limit:.4g}; let it leave the cohort, or plan fewer rounds or more noise"
+        )
 
 
 @contextmanager

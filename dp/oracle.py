@@ -50,6 +50,21 @@ def per_example_gradients(
     return {name: torch.stack(found) for name, found in rows.items()}
 
 
+def largest_deviation(found: Mapping[str, Tensor], truth: Mapping[str, Tensor]) -> float:
+    """How far per-example gradients are from the oracle's, for the worst example and parameter.
+
+    Args: found, truth: parameter name → (batch, *parameter).
+    Returns: the distance relative to the norm of the example's whole gradient in `truth`; ∞ where names, shapes or
+        finiteness differ.
+    """
+    if found.keys() != truth.keys() or any(found[name].shape != truth[name].shape for name in truth):
+        return float("inf")
+    squares = [rows.flatten(1).double().square().sum(dim=1) for rows in truth.values()]
+    norms_B = torch.stack(squares).sum(dim=0).sqrt().clamp(min=1e-30)
+    gaps = [(found[name] - rows).flatten(1).double().norm(dim=1) / norms_B for name, rows in truth.items()]
+    return float(torch.nan_to_num(torch.stack(gaps), nan=float("inf")).max())
+
+
 def refuse_coupled_loss(
     model: nn.Module,
     batch: Batch,

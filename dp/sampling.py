@@ -69,6 +69,22 @@ class SeededPoisson:
         return np.flatnonzero(self._rng.random(count) < sample_rate).astype(np.int64)
 
 
+def draw_by_group(sampler: Sampler, group_N: Indices, sample_rates: tuple[float, ...]) -> Indices:
+    """Draws a Poisson sample in which every example enters with the rate of its group.
+
+    Args: group_N: each example's group, shape (n,), indices into `sample_rates`; private. sample_rates: public.
+    Returns: the ascending indices of the sample.
+    Raises: InvalidParameter for an example of a group without a rate.
+    """
+    if len(group_N) and not (group_N.min() >= 0 and group_N.max() < len(sample_rates)):
+        raise InvalidParameter(f"every example's group must be below {len(sample_rates)}, the number of rates")
+    chosen = []
+    for group, rate in enumerate(sample_rates):
+        members = np.flatnonzero(group_N == group).astype(np.int64)
+        chosen.append(members[sampler.draw(len(members), rate)])
+    return np.sort(np.concatenate(chosen))
+
+
 def _require(count: int, sample_rate: float) -> None:
     require_sample_rate(sample_rate)
     if count < 0:

@@ -3,24 +3,21 @@
 Shape suffixes: B examples of a physical batch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from dp.clipping import clip_factors, per_example_norms, require_clip_norm
-from dp.errors import InvalidParameter, NothingTrained, NotPerExample
+from dp.clipping import require_clip_norm
+from dp.errors import InvalidParameter, NothingTrained
 from dp.events import require_noise_multiplier
 from dp.noise import Gaussian
 from dp.persample import PerExampleModule, refuse_batch_coupled
+from dp.strategies import PerExampleLoss, backward, clear_gradients
 
 Batch = TypeVar("Batch")
-PerExampleLoss = Callable[[Any, Batch], Tensor]
-"""(model, batch) → one loss for each example, shape (batch,); no example's loss may depend on another example."""
-
-_UNEXPLAINED = 0.05  # share of the batch's gradient that hooks may miss: bf16 rounding stays far below
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,15 +78,11 @@ def noisy_sum(
     total = _zeros(module)
     tally = _Tally()
     for batch in physical_batches:
-        try:
-            with module.capturing():
-                losses_B = _backward(module, batch, per_example_loss)
-                gradients = module.take(losses_B.shape[0])
-            _refuse_unexplained(module, gradients)
-        finally:
-            _clear(module)
-        _add_clipped(total, gradients, clip_norm, tally)
-        tally.saw(losses_B)
+        clipped = module.strategy.clip(module.model, batch, per_example_loss, clip_norm=clip_norm)
+        for name, value in clipped.sums.items():
+            total[name] += value
+        tally.saw(clipped.losses)
+        tally.clipped_to(clip_norm, clipped.norms)
     stddev = noise_multiplier * clip_norm
     sums = {name: (t.double() + noise.draw(t.shape, stddev).to(t.device)).float() for name, t in total.items()}
     return NoisySum(sums=sums, private=tally.diagnostics())
@@ -107,12 +100,12 @@ def plain_sum(
     tally = _Tally()
     for batch in physical_batches:
         try:
-            losses_B = _backward(module, batch, per_example_loss)
+            losses_B = backward(module.model, batch, per_example_loss)
             for name, parameter in module.trainable().items():
                 if parameter.grad is not None:
                     total[name] += parameter.grad.float()
         finally:
-            _clear(module)
+            clear_gradients(module.model)
         tally.saw(losses_B)
     return PlainSum(sums=total, private=tally.diagnostics())
 
@@ -137,6 +130,11 @@ class _Tally:
         self.examples += losses_B.shape[0]
         self.loss_sum += float(losses_B.detach().double().sum())
 
+    def clipped_to(self, clip_norm: float, norms_B: Tensor) -> None:
+        finite_B = torch.isfinite(norms_B)
+        self.clipped += int((norms_B[finite_B] > clip_norm).sum())
+        self.non_finite += int((~finite_B).sum())
+
     def diagnostics(self) -> PrivateDiagnostics:
         return PrivateDiagnostics(
             examples=self.examples, clipped=self.clipped, non_finite=self.non_finite, loss_sum=self.loss_sum
@@ -145,47 +143,3 @@ class _Tally:
 
 def _zeros(module: PerExampleModule) -> dict[str, Tensor]:
     return {name: torch.zeros_like(p, dtype=torch.float32) for name, p in module.trainable().items()}
-
-
-def _backward(module: PerExampleModule, batch: Batch, per_example_loss: PerExampleLoss[Batch]) -> Tensor:
-    _clear(module)
-    losses_B = per_example_loss(module.model, batch)
-    if losses_B.dim() != 1:
-        raise NotPerExample(
-            f"the loss has shape {tuple(losses_B.shape)}, not (batch,): a mean over the batch couples its examples; "
-            "return one loss for each example (reduction='none', then a mean over the example's own tokens)"
-        )
-    losses_B.sum().backward()  # type: ignore[no-untyped-call]
-    return losses_B
-
-
-def _clear(module: PerExampleModule) -> None:
-    for parameter in module.trainable().values():
-        parameter.grad = None
-
-
-def _add_clipped(total: dict[str, Tensor], gradients: dict[str, Tensor], clip_norm: float, tally: _Tally) -> None:
-    norms_B = per_example_norms(gradients.values())
-    finite_B = torch.isfinite(norms_B)
-    factors_B = clip_factors(norms_B, clip_norm=clip_norm)
-    all_finite = bool(finite_B.all())
-    for name, gradient in gradients.items():
-        flat = gradient.flatten(1) if all_finite else gradient.flatten(1)[finite_B]
-        total[name] += (factors_B[finite_B] @ flat).reshape(total[name].shape)
-    tally.clipped += int((norms_B[finite_B] > clip_norm).sum())
-    tally.non_finite += int((~finite_B).sum())
-
-
-def _refuse_unexplained(module: PerExampleModule, gradients: dict[str, Tensor]) -> None:
-    """Raises NotPerExample where the rows do not add up to autograd's gradient: a use that no hook saw."""
-    for name, parameter in module.trainable().items():
-        rows = gradients[name].flatten(1)
-        if parameter.grad is None:
-            continue
-        missed = torch.linalg.vector_norm(rows.sum(dim=0) - parameter.grad.float().flatten())
-        scale = torch.linalg.vector_norm(rows, dim=1).sum() + torch.linalg.vector_norm(parameter.grad.float())
-        if torch.isfinite(missed) and missed > _UNEXPLAINED * scale:
-            raise NotPerExample(
-                f"the per-example gradients of {name} do not add up to its gradient: it is also used outside its own "
-                "layer; hand a rule for that layer to `wrap`"
-            )

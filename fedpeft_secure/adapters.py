@@ -16,11 +16,12 @@ Array = np.ndarray
 
 
 class Role(StrEnum):
-    """What a tensor is to the strategies: the factors of ΔW = s·BA, or part of the head."""
+    """What a tensor is to the strategies: a factor of ΔW = s·BA, part of the head, or anything else (bias, prompt)."""
 
     LORA_A = "lora_A"
     LORA_B = "lora_B"
     HEAD = "head"
+    BODY = "body"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +63,8 @@ class AdapterSpec:
     @property
     def modules(self) -> tuple[str, ...]:
         """Modules that hold a pair of factors, in canonical order."""
-        return tuple(sorted({entry.module for entry in self.entries if entry.role is not Role.HEAD}))
+        factors = (Role.LORA_A, Role.LORA_B)
+        return tuple(sorted({entry.module for entry in self.entries if entry.role in factors}))
 
     def only(self, roles: Iterable[Role]) -> "AdapterSpec":
         """The part of the adapter that has one of `roles`."""

@@ -4,8 +4,20 @@ import math
 from dataclasses import dataclass
 
 import dp
+from fedpeft_secure.client_noise import ClientNoise
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupBudget:
+    """The plan of a group of examples within a client: its budget, public share, sampling rate and ε at the end."""
+
+    name: str
+    epsilon: float
+    share: float
+    sample_rate: float
+    epsilon_planned: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,11 +26,15 @@ class ClientBudget:
 
     Args:
         client: its name.
-        epsilon, delta: the most it may ever spend on this ledger.
+        epsilon, delta: the most it may ever spend on this ledger; with groups, the most that any example may.
         noise_multiplier: σ/C of every step; 0 without privacy.
-        sample_rate: q, public, one for all clients.
+        sample_rate: q, public; with groups, that of the whole.
         steps: the most steps that the run may charge, reserved attempts included.
-        epsilon_planned: ε after `steps` steps.
+        epsilon_planned: ε after `steps` steps; with groups, that of the worst one.
+        clip_norm: C of its examples; None for the run's own.
+        rounds: the most rounds that it takes part in; None for all.
+        groups: of examples with budgets of their own, by name.
+        client_noise: under client-level privacy, what protects the client as a whole.
     """
 
     client: str
@@ -28,13 +44,23 @@ class ClientBudget:
     sample_rate: float
     steps: int
     epsilon_planned: float
+    clip_norm: float | None = None
+    rounds: int | None = None
+    groups: tuple[GroupBudget, ...] = ()
+    client_noise: ClientNoise | None = None
 
     @property
     def private(self) -> bool:
         """Whether the budget is finite."""
         return math.isfinite(self.epsilon)
 
-    def signal_to_noise(self, *, dim: int, nominal_batch: int, clients: int = 1) -> float:
+    @property
+    def limit(self) -> dp.PrivacyBudget:
+        """What the ledger holds the client to."""
+        groups = tuple((group.name, group.epsilon) for group in self.groups)
+        return dp.PrivacyBudget(epsilon=self.epsilon, delta=self.delta, groups=groups)
+
+    def signal_to_noise(self, *, dim: int, nominal_batch: float, clients: int = 1) -> float:
         """Largest norm of a clipped sum over the expected norm of its noise, for a sum over `clients` such clients.
 
         Clipped gradients that all agree have the norm C·batch; noise of `clients` clients σC·√(clients·dim).
@@ -49,14 +75,21 @@ def plan_budgets(config: Config) -> tuple[ClientBudget, ...]:
     """The plan of every client, in order.
 
     Raises:
-        ConfigError: If a budget cannot be met with any reasonable noise.
+        ConfigError: If a budget cannot be met with any reasonable noise, or a given noise passes it.
     """
     return tuple(_plan_client(config, client) for client in config.client_names)
 
 
-def planned_steps(config: Config) -> int:
-    """Steps that a client's noise is calibrated for: every round at full participation, and reserved attempts."""
-    return (config.training.rounds + reserved_attempts(config)) * config.training.local_steps
+def planned_rounds(config: Config, client: str) -> int:
+    """The most rounds that `client` may be chosen for: no amplification is claimed for being left out of some."""
+    return min(config.terms_of(client).rounds or config.training.rounds, config.training.rounds)
+
+
+def planned_steps(config: Config, client: str | None = None) -> int:
+    """Steps that noise is calibrated for: every round that a client may be in, and reserved attempts."""
+    rounds = config.training.rounds if client is None else planned_rounds(config, client)
+    per_round = 1 if config.privacy.unit == "client" else config.training.local_steps
+    return (rounds + reserved_attempts(config)) * per_round
 
 
 def reserved_attempts(config: Config) -> int:
@@ -70,45 +103,140 @@ def reserved_attempts(config: Config) -> int:
 
 def noise_kind(config: Config) -> str:
     """Where noise comes from: "none", "simulation" (seeded, repeatable, so not private) or "secure"."""
-    if all(math.isinf(config.epsilon_of(client)) for client in config.client_names):
+    if not any(config.is_private(client) for client in config.client_names):
         return "none"
     return "secure" if config.privacy.noise == "secure" else "simulation"
 
 
+def clip_norm_of(config: Config, budget: ClientBudget) -> float:
+    """C of a client's examples."""
+    return config.privacy.clip_norm if budget.clip_norm is None else budget.clip_norm
+
+
+def divisor(config: Config, budget: ClientBudget) -> float:
+    """What a client's noisy sums are divided by: the public nominal batch, scaled as its sampling rate is.
+
+    The expected contribution of an example is then the same whatever its client's rate, so that the plain mean over
+    clients stays an unbiased estimate; a lower rate costs more noise instead.
+    """
+    rate = config.training.sample_rate
+    return config.training.nominal_batch * (1.0 if budget.sample_rate == rate else budget.sample_rate / rate)
+
+
+def noise_stddev(config: Config, budget: ClientBudget) -> float:
+    """Standard deviation of the noise on a coordinate of what one step of a client sends, before the learning rate."""
+    return budget.noise_multiplier * clip_norm_of(config, budget) / divisor(config, budget)
+
+
+def epsilon_limit(config: Config, client: str) -> float:
+    """The budget of `client`: as configured, or what its configured noise spends where it has nothing else."""
+    terms = config.terms_of(client)
+    if terms.noise_multiplier is None or terms.epsilon is not None:
+        return config.epsilon_of(client)
+    return _spends(config, client, terms.noise_multiplier, _rate_of(config, client))
+
+
 def _plan_client(config: Config, client: str) -> ClientBudget:
-    epsilon, delta = config.epsilon_of(client), config.privacy.delta
-    sample_rate, steps = config.training.sample_rate, planned_steps(config)
-    noise_multiplier, planned = 0.0, math.inf
-    if math.isfinite(epsilon):
-        accountant, relation = config.privacy.accountant, config.privacy.relation
-        try:
-            noise_multiplier = dp.noise_multiplier(
-                epsilon=epsilon,
-                delta=delta,
-                sample_rate=sample_rate,
-                steps=steps,
-                accountant=accountant,
-                relation=relation,
-            )
-        except dp.UnreachableBudget as error:
-            raise ConfigError(
-                f"privacy.epsilon: {client}'s budget ε = {epsilon:g} cannot be met over {steps} steps ({error}); "
-                "raise it, or lower training.rounds or training.sample_rate"
-            ) from error
-        planned = dp.epsilon(
-            noise_multiplier=noise_multiplier,
-            sample_rate=sample_rate,
-            steps=steps,
-            delta=delta,
-            accountant=accountant,
-            relation=relation,
+    if not config.is_private(client):
+        return _budget(config, client, noise_multiplier=0.0, epsilon_planned=math.inf)
+    if config.groups_of(client):
+        return _plan_groups(config, client)
+    given = config.terms_of(client).noise_multiplier
+    noise_multiplier = _calibrated(config, client) if given is None else given
+    planned = _spends(config, client, noise_multiplier, _rate_of(config, client))
+    if planned > epsilon_limit(config, client):
+        raise ConfigError(
+            f"privacy.per_client: {client}'s noise_multiplier = {noise_multiplier:g} spends ε = {planned:.4g} over "
+            f"{planned_steps(config, client)} steps, above its epsilon = {config.epsilon_of(client):g}; raise it to "
+            f"{_calibrated(config, client):.4g}, or leave one of the two away"
         )
+    return _budget(config, client, noise_multiplier=noise_multiplier, epsilon_planned=planned)
+
+
+def _plan_groups(config: Config, client: str) -> ClientBudget:
+    """IDP-SGD, *Sample*: the noise is common to the client's groups, and each has the rate that its budget allows."""
+    groups = config.groups_of(client)
+    try:
+        found = dp.individual_rates(
+            epsilons={name: group.epsilon for name, group in groups.items()},
+            shares={name: group.share for name, group in groups.items()},
+            delta=_delta_of(config, client),
+            sample_rate=_rate_of(config, client),
+            steps=planned_steps(config, client),
+            accountant=config.privacy.accountant,
+            relation=config.privacy.relation,
+        )
+    except dp.UnreachableBudget as error:
+        raise ConfigError(f"privacy.groups: {client}'s budgets cannot be met: {error}") from error
+    planned = tuple(
+        GroupBudget(
+            name=name,
+            epsilon=groups[name].epsilon,
+            share=groups[name].share,
+            sample_rate=rate,
+            epsilon_planned=_spends(config, client, found.noise_multiplier, rate),
+        )
+        for name, rate in found.groups
+    )
+    worst = max(group.epsilon_planned for group in planned)
+    return _budget(config, client, noise_multiplier=found.noise_multiplier, epsilon_planned=worst, groups=planned)
+
+
+def _budget(
+    config: Config,
+    client: str,
+    *,
+    noise_multiplier: float,
+    epsilon_planned: float,
+    groups: tuple[GroupBudget, ...] = (),
+) -> ClientBudget:
+    terms = config.terms_of(client)
     return ClientBudget(
         client=client,
-        epsilon=epsilon,
-        delta=delta,
+        epsilon=epsilon_limit(config, client),
+        delta=_delta_of(config, client),
+        noise_multiplier=noise_multiplier,
+        sample_rate=_rate_of(config, client),
+        steps=planned_steps(config, client),
+        epsilon_planned=epsilon_planned,
+        clip_norm=terms.clip_norm,
+        rounds=terms.rounds,
+        groups=groups,
+    )
+
+
+def _rate_of(config: Config, client: str) -> float:
+    return config.terms_of(client).sample_rate or config.training.sample_rate
+
+
+def _delta_of(config: Config, client: str) -> float:
+    return config.terms_of(client).delta or config.privacy.delta
+
+
+def _calibrated(config: Config, client: str) -> float:
+    epsilon, steps = config.epsilon_of(client), planned_steps(config, client)
+    try:
+        return dp.noise_multiplier(
+            epsilon=epsilon,
+            delta=_delta_of(config, client),
+            sample_rate=_rate_of(config, client),
+            steps=steps,
+            accountant=config.privacy.accountant,
+            relation=config.privacy.relation,
+        )
+    except dp.UnreachableBudget as error:
+        raise ConfigError(
+            f"privacy.epsilon: {client}'s budget ε = {epsilon:g} cannot be met over {steps} steps ({error}); "
+            "raise it, or lower training.rounds or training.sample_rate"
+        ) from error
+
+
+def _spends(config: Config, client: str, noise_multiplier: float, sample_rate: float) -> float:
+    return dp.epsilon(
         noise_multiplier=noise_multiplier,
         sample_rate=sample_rate,
-        steps=steps,
-        epsilon_planned=planned,
+        steps=planned_steps(config, client),
+        delta=_delta_of(config, client),
+        accountant=config.privacy.accountant,
+        relation=config.privacy.relation,
     )

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import FedPeftError, InputError
@@ -28,6 +29,9 @@ app = typer.Typer(
 
 bench = typer.Typer(help="Measures parts of the framework on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+
+key_holder = typer.Typer(help="The third party of the helper, CKKS and BFV sums.", no_args_is_help=True)
+app.add_typer(key_holder, name="key-holder")
 
 ConfigPath = Annotated[Path | None, typer.Argument(metavar="CONFIG", help="TOML file; every key has a default.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; repeatable.")]
@@ -135,22 +139,46 @@ def run_command(  # noqa: PLR0917 - typer calls by name
         sys.stdout.write(result.to_json() + "\n")
 
 
-@app.command("budget", epilog="Example: fedpeft budget --set privacy.epsilon=3 --set training.rounds=40")
+@app.command("budget", epilog="Example: fedpeft budget --set privacy.epsilon=3 --export plan.csv")
 @one_line_errors
-def budget_command(
-    config: ConfigPath = None, overrides: Overrides = None, as_json: Json = False, debug: Debug = False
+def budget_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", metavar="PATH", help="Show what a ledger holds instead.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write the plan to a new .csv or .json file.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
-    """Shows, before any training, each client's sampling rate, noise, signal-to-noise ratio and total ε."""
+    """Shows, before any training, each client's plan and who limits whom; or what a ledger has spent and has left."""
     del debug
+    from fedpeft_secure.budget_export import export_plan, plan_json
     from fedpeft_secure.budget_table import budget_rows, budget_table
     from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.ledger_table import ledger_rows, ledger_table
 
+    if ledger is not None:
+        if export is not None:
+            raise InputError("--export writes a plan, not a ledger; leave --ledger away, or use --json")
+        given = config is not None or overrides
+        spent = ledger_rows(ledger, load_config(config, overrides=overrides or ()) if given else None)
+        _show([row.model_dump(mode="json") for row in spent], ledger_table(ledger, spent), as_json=as_json)
+        return
     loaded = load_config(config, overrides=overrides or ())
     rows = budget_rows(loaded)
+    if export is not None:
+        export_plan(export, loaded, rows)
+    _show(json.loads(plan_json(rows)), budget_table(loaded, rows), as_json=as_json)
+
+
+def _show(values: list[dict[str, Any]], table: Table, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps([row.model_dump(mode="json") for row in rows], indent=2) + "\n")
+        sys.stdout.write(json.dumps(values, indent=2) + "\n")
     else:
-        Console().print(budget_table(loaded, rows))
+        Console().print(table)
 
 
 @app.command("report", epilog="Example: fedpeft report runs/demo")
@@ -197,6 +225,35 @@ def keys_command(
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}; give a file in a directory that can be written") from None
     typer.echo(identity.public.hex())
+
+
+@key_holder.command("init", epilog="Example: fedpeft key-holder init --out key-holder")
+@one_line_errors
+def key_holder_init_command(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new directory (mode 0700).")],
+    debug: Debug = False,
+) -> None:
+    """Makes a key holder's identity and memory, and prints the public half for everybody's directory."""
+    del debug
+    from fedpeft_secure.key_holder import make_key_holder
+
+    typer.echo(make_key_holder(out).public.hex())
+
+
+@key_holder.command("answer", epilog="Example: fedpeft key-holder answer key-holder --directory keys < ask > answer")
+@one_line_errors
+def key_holder_answer_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `init` made.")],
+    directory: Annotated[Path, typer.Option("--directory", metavar="FILE", help="The pinned key directory.")],
+    min_cohort: Annotated[int, typer.Option("--min-cohort", min=2, help="Fewest clients whose sum is opened.")] = 3,
+    debug: Debug = False,
+) -> None:
+    """Answers one request of a server: reads it from standard input, writes the answer to standard output, as bytes."""
+    del debug
+    from fedpeft_secure.key_holder import answer_request
+
+    request = sys.stdin.buffer.read()
+    sys.stdout.buffer.write(answer_request(folder, request, directory=directory, min_cohort=min_cohort))
 
 
 @bench.command("secure-sum", epilog="Example: fedpeft bench secure-sum --clients 100 --dim 100000 --dropout 0.1")

@@ -3,7 +3,19 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 Epsilon = Annotated[
     float,
@@ -14,6 +26,26 @@ Epsilon = Annotated[
 """A privacy budget: a positive number, or "inf" for none."""
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+ClipNorm = Annotated[float, Field(ge=1e-6)]
+
+LARGEST_DELTA = 1e-2
+
+
+def _small(delta: float) -> float:
+    if delta > LARGEST_DELTA:
+        raise ValueError(
+            f"above {LARGEST_DELTA:g} would allow giving away one example in a hundred outright; take well under "
+            "1 / (number of examples), such as 1e-5"
+        )
+    return delta
+
+
+Delta = Annotated[float, Field(gt=0, lt=1), AfterValidator(_small)]
+"""A public δ; large values would make any ε meaningless."""
+
+Custom = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+"""Somebody's own implementation: "package.module:Name"."""
 
 
 class Table(BaseModel):
@@ -59,6 +91,7 @@ class DataConfig(Table):
     name: str = "rotten_tomatoes"
     text: str = "text"
     label: str = "label"
+    budget_group: str = ""
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.06
     test_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.18
     split_seed: Annotated[int, Field(ge=0)] = 0
@@ -77,10 +110,25 @@ class ClientsConfig(Table):
 class PeftTable(Table):
     """`[peft]`: the small module that is trained."""
 
-    method: Literal["lora", "rslora"] = "lora"
+    method: Literal["lora", "rslora", "bitfit", "prefix", "prompt"] | Custom = "lora"
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
     alpha: Annotated[float, Field(gt=0)] = 16.0
     targets: tuple[str, ...] = ("query", "value")
+    virtual_tokens: Annotated[int, Field(ge=1, le=512)] = 8
+
+    @property
+    def low_rank(self) -> bool:
+        """Whether the adapter is made of factors B and A, which some strategies need."""
+        return self.method in ("lora", "rslora")
+
+    @property
+    def description(self) -> str:
+        """The method and what it depends on, in words."""
+        if self.low_rank:
+            return f"{self.method}, rank {self.rank}, {', '.join(self.targets)}"
+        if self.method in ("prefix", "prompt"):
+            return f"{self.method}, {self.virtual_tokens} virtual tokens"
+        return self.method
 
 
 class TrainingConfig(Table):
@@ -88,7 +136,7 @@ class TrainingConfig(Table):
 
     rounds: Annotated[int, Field(ge=1, le=100_000)] = 24
     local_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
-    sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.15
+    sample_rate: Rate = 0.15
     nominal_batch: Annotated[int, Field(ge=1)] = 128
     physical_batch: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -101,18 +149,103 @@ class TrainingConfig(Table):
     evaluate_every: Annotated[int, Field(ge=1)] = 2
 
 
+class GroupTerms(Table):
+    """Examples of one client with a budget of their own: ε, and their public share of a client's examples."""
+
+    epsilon: Annotated[float, Field(gt=0)]
+    share: Annotated[float, Field(gt=0, le=1)]
+
+
+class ClientTerms(Table):
+    """What one client has for itself; whatever is left out is as for everybody. A bare number is its ε.
+
+    With ε the noise is calibrated; with a noise multiplier alone ε follows from it; with both they are checked.
+    """
+
+    epsilon: Epsilon | None = None
+    delta: Delta | None = None
+    sample_rate: Rate | None = None
+    noise_multiplier: Annotated[float, Field(gt=0)] | None = None
+    clip_norm: ClipNorm | None = None
+    rounds: Annotated[int, Field(ge=1)] | None = None
+    groups: dict[str, GroupTerms] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        bare = value == "inf" or (isinstance(value, int | float) and not isinstance(value, bool))
+        return {"epsilon": value} if bare else value
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> Any:
+        written = {name: value for name, value in write(self).items() if value is not None}
+        return written["epsilon"] if list(written) == ["epsilon"] else written
+
+
+class BudgetDistribution(Table):
+    """Where every client's ε is drawn from, by the run's seed; the drawn budgets are public.
+
+    "choice" takes one of `values` with probability `shares` (equal ones unless given), "uniform" lies between `low` and
+    `high`; "lognormal" is cut to [low, high], which is the range of two standard deviations around its median.
+    """
+
+    distribution: Literal["choice", "uniform", "lognormal"]
+    values: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    low: Annotated[float, Field(gt=0)] | None = None
+    high: Annotated[float, Field(gt=0)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> Any:
+        return {name: value for name, value in write(self).items() if value not in (None, [], ())}
+
+
+def _form(value: Any) -> str:
+    if isinstance(value, str):
+        return FILE_FORM
+    drawn = isinstance(value, BudgetDistribution) or (isinstance(value, dict) and "distribution" in value)
+    return DISTRIBUTION_FORM if drawn else TABLE_FORM
+
+
+FILE_FORM, DISTRIBUTION_FORM, TABLE_FORM = FORMS = ("<file>", "<distribution>", "<table>")
+
+PerClient = Annotated[
+    Annotated[str, Tag(FILE_FORM)]
+    | Annotated[BudgetDistribution, Tag(DISTRIBUTION_FORM)]
+    | Annotated[dict[str, ClientTerms], Tag(TABLE_FORM)],
+    Discriminator(_form),
+]
+"""A table by client, the path of a CSV file, or a distribution; `per_client.resolve` makes all three the first."""
+
+
+class ClippingConfig(Table):
+    """`[privacy.clipping]`: whether the clip norm of whole updates is fixed or follows a quantile of their norms.
+
+    `count_noise` is σ_b, the noise on the count of updates that are short enough; "auto" takes a twentieth of the
+    cohort, or what a twentieth of the budget pays for.
+    """
+
+    scheme: Literal["fixed", "adaptive"] = "fixed"
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    rate: Annotated[float, Field(gt=0, le=2)] = 0.2
+    count_noise: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+
+
 class PrivacyConfig(Table):
     """`[privacy]`: every client's budget, and how it is counted."""
 
     unit: Literal["example", "client"] = "example"
     relation: Literal["add_remove", "replace_one"] = "add_remove"
     epsilon: Epsilon = 8.0
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    clip_norm: Annotated[float, Field(ge=1e-6)] = 1.0
+    delta: Delta = 1e-5
+    clip_norm: ClipNorm = 1.0
+    mechanism: Literal["auto", "distributed_discrete_gaussian", "distributed_skellam", "central"] = "auto"
+    clipping: ClippingConfig = ClippingConfig()
     accountant: Literal["prv", "rdp", "pld"] = "prv"
     ledger: str = "run"
     noise: Literal["auto", "secure", "simulation"] = "auto"
-    per_client: dict[str, Epsilon] = Field(default_factory=dict)
+    per_client: PerClient = Field(default_factory=dict)
+    groups: dict[str, GroupTerms] = Field(default_factory=dict)
 
 
 class AggregationConfig(Table):
@@ -126,6 +259,7 @@ class SecureSumConfig(Table):
 
     protocol: Literal["auto", "plain", "masked", "helper", "ckks", "bfv"] = "masked"
     server: Literal["malicious", "curious"] = "malicious"
+    clients_stay: bool = True
     bits: Annotated[int, Field(ge=4, le=32)] = 16
     clip: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     min_cohort: Annotated[int, Field(ge=2)] = 3
@@ -166,9 +300,35 @@ class Config(Table):
         """The names by which budgets, messages and the ledger know the clients: client-1, client-2, …"""
         return tuple(f"client-{index}" for index in range(1, self.clients.count + 1))
 
+    def terms_of(self, client: str) -> ClientTerms:
+        """What `client` has for itself.
+
+        Raises:
+            TypeError: If budgets are still to be read or drawn; call `per_client.resolve` first.
+        """
+        terms = self.privacy.per_client
+        if not isinstance(terms, dict):
+            raise TypeError("privacy.per_client names a file or a distribution: call fedpeft_secure.per_client.resolve")
+        return terms.get(client, ClientTerms())
+
+    def groups_of(self, client: str) -> dict[str, GroupTerms]:
+        """The groups of examples of `client`, by name; empty where all its examples share one budget."""
+        own = self.terms_of(client).groups
+        return self.privacy.groups if own is None else own
+
     def epsilon_of(self, client: str) -> float:
-        """The budget of `client`: its own entry in `privacy.per_client`, else `privacy.epsilon`."""
-        return self.privacy.per_client.get(client, self.privacy.epsilon)
+        """The configured budget of `client`: that of its worst group, its own, else `privacy.epsilon`.
+
+        A client with nothing but a noise multiplier gets its ε from it: see `budgets.epsilon_limit`.
+        """
+        if groups := self.groups_of(client):
+            return max(group.epsilon for group in groups.values())
+        own = self.terms_of(client).epsilon
+        return self.privacy.epsilon if own is None else own
+
+    def is_private(self, client: str) -> bool:
+        """Whether `client` adds noise."""
+        return math.isfinite(self.epsilon_of(client)) or self.terms_of(client).noise_multiplier is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as TOML writes them."""

@@ -10,8 +10,9 @@ from typing import Any, get_args, get_origin
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
-from fedpeft_secure.config import Config
+from fedpeft_secure.config import FORMS, Config
 from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.per_client import resolve
 
 
 def load_config(path: str | Path | None = None, *, overrides: Iterable[str] = ()) -> Config:
@@ -31,11 +32,15 @@ def load_config(path: str | Path | None = None, *, overrides: Iterable[str] = ()
 
 
 def parse_config(tables: dict[str, Any]) -> Config:
-    """Checks nested plain values and turns them into a `Config`; errors as `load_config`."""
+    """Checks nested plain values and turns them into a `Config`; errors as `load_config`.
+
+    Budgets in a file are read, and budgets from a distribution drawn, so that what is returned names every client's.
+    """
     try:
-        return Config.model_validate(tables)
+        config = Config.model_validate(tables)
     except ValidationError as error:
         raise ConfigError(_one_line(error)) from None
+    return resolve(config)
 
 
 def dump_config(config: Config) -> str:
@@ -88,12 +93,18 @@ def _value(text: str) -> Any:
 def _one_line(error: ValidationError) -> str:
     """The first problem in words: what key, what is wrong, what to write instead."""
     problem = error.errors(include_url=False)[0]
-    path = [str(part) for part in problem["loc"]]
+    path = [str(part) for part in problem["loc"] if part not in FORMS]
     if problem["type"] == "extra_forbidden":
         return _unknown(".".join(path))
-    key = ".".join(part for part in path if part in {name for known in known_keys() for name in known.split(".")})
+    keys = {name for known in known_keys() for name in known.split(".")}
+    by_name = path[:2] in (["privacy", "per_client"], ["privacy", "groups"])
+    key = ".".join(part for part in path if by_name or part in keys)
     given = problem["input"]
-    wanted = "should be a table" if problem["type"] == "model_type" else problem["msg"].removeprefix("Input ")
+    wanted = (
+        "should be a table"
+        if problem["type"] == "model_type"
+        else problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    )
     return f"{key or path[0]}: {wanted}, got {'a table' if isinstance(given, dict) else repr(given)}"
 
 

@@ -14,6 +14,7 @@ from transformers import (
     AutoModel,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    Cache,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     T5EncoderModel,
@@ -55,18 +56,41 @@ class MeanPooledClassifier(nn.Module):
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
-        """Class scores of a batch.
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes; PEFT asks."""
+        return self.classifier.weight.device
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        inputs_embeds: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput:
+        """Class scores of a batch; the mean is taken over virtual tokens of `inputs_embeds` too, not over a prefix.
 
         Args:
             input_ids: shape (batch, length).
-            attention_mask: shape (batch, length), 1 for real tokens.
+            attention_mask: shape (batch, length), 1 for real tokens; longer by a prefix's length with one.
+            inputs_embeds: in place of `input_ids`, shape (batch, length, width).
+            past_key_values: a prefix's keys and values.
+            output_attentions, output_hidden_states, return_dict: as PEFT passes them; not used.
 
         Returns:
             Output with `.logits` of shape (batch, num_labels).
         """
-        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        del output_attentions, output_hidden_states, return_dict
+        if attention_mask is None:
+            raise ModelError("a mean-pooled model needs the attention_mask that its tokenizer gives")
+        given = {"input_ids": input_ids} if inputs_embeds is None else {"inputs_embeds": inputs_embeds}
+        past = {} if past_key_values is None else {"past_key_values": past_key_values}
+        hidden = self.backbone(attention_mask=attention_mask, **given, **past).last_hidden_state
+        mask = attention_mask[:, -hidden.shape[1] :].unsqueeze(-1).to(hidden.dtype)
         return SequenceClassifierOutput(logits=self.classifier((hidden * mask).sum(dim=1) / mask.sum(dim=1)))
 
 

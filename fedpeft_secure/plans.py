@@ -7,13 +7,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.config import Fraction, TrainingConfig
+from fedpeft_secure.config import Fraction, Rate, TrainingConfig
 from fedpeft_secure.errors import FedPeftError, PolicyError
 
 Index = Annotated[int, Field(ge=0, lt=2**31)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
+
+OWN = ("sample_rate", "clip_norm", "nominal_batch", "groups")
+"""The terms that a client may have for itself."""
 
 MOST_NOMINAL = 4
 """The public assumption about sizes: no client has more examples than four times the nominal number."""
@@ -22,14 +25,42 @@ ADAMW_STEP = 3.2
 """AdamW moves a coordinate by at most (1 − β₁)/√(1 − β₂) = 3.17 learning rates (Kingma & Ba 2015, section 2.1)."""
 
 
-class RoundPlan(BaseModel):
+class Announced(BaseModel):
+    """Base of everything in a plan: strict, because the server may lie."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class GroupRate(Announced):
+    """The sampling rate of one group of a client's examples."""
+
+    name: Text
+    sample_rate: Rate
+
+
+class OwnTerms(Announced):
+    """What one client does otherwise than the plan says for all; as public as the plan.
+
+    Args:
+        client: its name.
+        sample_rate, clip_norm, nominal_batch, groups: in place of the plan's.
+    """
+
+    client: Text
+    sample_rate: Rate
+    clip_norm: Positive
+    nominal_batch: Positive
+    groups: tuple[GroupRate, ...] = ()
+
+
+class RoundPlan(Announced):
     """What the server announces: the same for every client of the cohort.
 
     Its bounds are checked by whoever reads one: a client divides by these numbers, and the server may lie.
     `noise_multiplier` is the largest of the run's clients; each client uses its own.
+    Under client-level privacy `mechanism` says who adds the noise; `count_weight` is not zero where `clip_norm` adapts.
+    What single clients do otherwise stands in `own_terms`; `for_client` is the plan as one client follows it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     run: Text
     round: Index
@@ -38,8 +69,8 @@ class RoundPlan(BaseModel):
     model_hash: str
     strategy: str
     local_steps: Count
-    sample_rate: Annotated[float, Field(gt=0, le=1)]
-    nominal_batch: Count
+    sample_rate: Rate
+    nominal_batch: Positive
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
     clip_norm: Positive
@@ -52,6 +83,31 @@ class RoundPlan(BaseModel):
     codec_clip: Positive
     codec_bits: Annotated[int, Field(ge=2, le=32)]
     private: bool
+    mechanism: Literal["per_example", "distributed_discrete_gaussian", "distributed_skellam", "central"] = "per_example"
+    count_weight: Annotated[float, Field(ge=0)] = 0.0
+    groups: tuple[GroupRate, ...] = ()
+    own_terms: tuple[OwnTerms, ...] = ()
+
+    def for_client(self, client: str) -> "RoundPlan":
+        """The plan as `client` follows it: its own terms where it has some, and nobody else's.
+
+        Raises:
+            PolicyError: If the plan gives the client two sets of terms.
+        """
+        own = [terms for terms in self.own_terms if terms.client == client]
+        if len(own) > 1:
+            raise PolicyError(f"{client} refuses round {self.round}: the plan gives it terms twice")
+        changes = {name: getattr(own[0], name) for name in OWN} if own else {}
+        return self.model_copy(update={**changes, "own_terms": ()})
+
+    @property
+    def distributed(self) -> bool:
+        """Whether the noise is in shares of the clients, so that the sum is one of integers modulo 2^bits."""
+        return self.mechanism.startswith("distributed")
+
+    def summed_values(self, dim: int) -> int:
+        """Coordinates of the secure sum for updates of `dim` values: one more where the clip norm adapts."""
+        return dim + (self.count_weight > 0)
 
     @property
     def max_weight(self) -> int:
@@ -62,22 +118,37 @@ class RoundPlan(BaseModel):
         if self.private:
             return 1
         if self.sample_rate == 1:
-            return self.nominal_batch
+            return math.ceil(self.nominal_batch)
         return MOST_NOMINAL * math.ceil(self.nominal_batch / self.sample_rate)
 
-    def max_norm(self, dim: int) -> float:
+    def max_norm(self, dim: int) -> float | None:
         """A public bound on the L2 norm of what an honest client sends, of `dim` values: the sum is checked with it.
 
+        None for shares of noise, which wrap: no sum of them is impossible.
+
         Per-example gradients of a sample of up to MOST_NOMINAL nominal batches, all alike, and noise five standard
-        deviations longer than its expected length.
+        deviations longer than its expected length; for the client whose own terms allow the most.
         """
+        if self.distributed:
+            return None
+        if self.mechanism == "central":
+            return math.sqrt(1 + self.count_weight**2)
         steps = self.local_steps * self.learning_rate
         if self.optimizer == "adamw":
             return ADAMW_STEP * steps * math.sqrt(dim)
+        followed = [self, *(self.for_client(terms.client) for terms in self.own_terms)]
         if not self.private:
-            return steps * self.clip_norm
-        noise = self.noise_multiplier * (math.sqrt(dim) + 5) / self.nominal_batch
-        return steps * self.clip_norm * (MOST_NOMINAL + noise)
+            return steps * max(plan.clip_norm for plan in followed)
+        return steps * max(plan.clip_norm * (plan._largest_sum + plan._longest_noise(dim)) for plan in followed)
+
+    @property
+    def _largest_sum(self) -> float:
+        """Of clipped gradients, in clip norms: everybody may be in the group with the highest rate."""
+        return MOST_NOMINAL * max((group.sample_rate / self.sample_rate for group in self.groups), default=1.0)
+
+    def _longest_noise(self, dim: int) -> float:
+        """In clip norms."""
+        return self.noise_multiplier * (math.sqrt(dim) + 5) / self.nominal_batch
 
 
 def pack_request(plan: RoundPlan, state: AdapterState) -> bytes:
@@ -106,7 +177,9 @@ def unpack_request(payload: bytes, spec: AdapterSpec) -> tuple[RoundPlan, Adapte
     return plan, state
 
 
-def codec_clip(training: TrainingConfig, *, clip_norm: float, noise_multiplier: float) -> float:
+def codec_clip(
+    training: TrainingConfig, *, clip_norm: float, noise_multiplier: float, nominal_batch: float | None = None
+) -> float:
     """A public bound on one coordinate of what a client sends: the codec's range under `secure_sum.clip = "auto"`.
 
     A step's clipped sum over `nominal_batch` has L2 norm about `clip_norm` at most, and a coordinate of its noise
@@ -116,8 +189,9 @@ def codec_clip(training: TrainingConfig, *, clip_norm: float, noise_multiplier: 
         training: the `[training]` table.
         clip_norm: of one example's gradient, or of the mean gradient without privacy.
         noise_multiplier: the largest of the cohort; 0 without privacy.
+        nominal_batch: the divisor of a client with another sampling rate; the table's unless given.
     """
     steps = training.local_steps * training.learning_rate
     if training.optimizer == "adamw":
         return ADAMW_STEP * steps
-    return steps * clip_norm * (1 + 6 * noise_multiplier / training.nominal_batch)
+    return steps * clip_norm * (1 + 6 * noise_multiplier / (nominal_batch or training.nominal_batch))

@@ -1,10 +1,12 @@
 """Rules between settings: what would be wrong, unsafe or is not there yet is refused before anything runs."""
 
-import secagg
+import math
+
 from fedpeft_secure.aggregation.choose import choose_strategy
+from fedpeft_secure.client_level_rules import check_client_level
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
-from fedpeft_secure.secure_sums import corrupt_clients
+from fedpeft_secure.protocols import check_protocol
 
 
 def check(config: Config) -> None:
@@ -16,7 +18,7 @@ def check(config: Config) -> None:
     _check_cohort(config)
     _check_available(config)
     _check_privacy(config)
-    _check_graph(config)
+    check_protocol(config)
     choose_strategy(config)
 
 
@@ -34,53 +36,50 @@ def _check_cohort(config: Config) -> None:
         )
 
 
-def _check_graph(config: Config) -> None:
-    """A masked sum needs a cohort that bears the assumed corrupt and vanishing clients."""
-    clients, sums = config.clients, config.secure_sum
-    if sums.protocol != "masked":
-        return
-    malicious = sums.server == "malicious"
-    try:
-        graph = secagg.plan_graph(
-            clients.per_round,
-            adversarial_fraction=sums.adversarial_fraction,
-            dropout_fraction=sums.dropout_fraction,
-            malicious_server=malicious,
-        )
-        secagg.graph.plan_for_counts(
-            clients.per_round,
-            colluders=corrupt_clients(sums.adversarial_fraction, clients.count),
-            dropouts=graph.dropouts,
-            malicious_server=malicious,
-        )
-    except secagg.PlanError as error:
-        raise ConfigError(f"clients.per_round: with the fractions of [secure_sum], {error}") from error
-
-
 def _check_privacy(config: Config) -> None:
     privacy = config.privacy
+    if not isinstance(privacy.per_client, dict):
+        raise ConfigError("privacy.per_client: a file or distribution; load the configuration by load_config")
     unknown = sorted(set(privacy.per_client) - set(config.client_names))
     if unknown:
         raise ConfigError(
             f"privacy.per_client: no client {unknown[0]!r}; names run from client-1 to client-{config.clients.count}"
         )
-    finite = [config.epsilon_of(client) != float("inf") for client in config.client_names]
-    if any(finite) and not all(finite):
+    private = [config.is_private(client) for client in config.client_names]
+    if any(private) and not all(private):
         raise ConfigError(
-            "privacy.per_client: private and non-private clients cannot share a sum, since only the private ones clip; "
+            "privacy.per_client: private and non-private clients cannot share a sum, since only the private ones clip "
+            "and weigh the same whatever they hold; "
             'give every client a finite budget or set privacy.epsilon = "inf" for all'
         )
+    for client in config.client_names:
+        _check_terms(config, client)
+
+
+def _check_terms(config: Config, client: str) -> None:
+    terms, groups = config.terms_of(client), config.groups_of(client)
+    name = f"privacy.per_client: {client}"
+    if terms.noise_multiplier is not None and terms.epsilon == float("inf"):
+        raise ConfigError(f'{name} has a noise_multiplier and epsilon = "inf"; leave one of the two away')
+    if not groups:
+        if config.data.budget_group:
+            raise ConfigError(
+                f"data.budget_group: {client} has no groups; name them and their budgets in privacy.groups"
+            )
+        return
+    if terms.epsilon is not None or terms.noise_multiplier is not None:
+        raise ConfigError(
+            f"{name} has groups with budgets of their own, which decide its noise; leave its epsilon and "
+            "noise_multiplier away"
+        )
+    if not math.isclose(total := sum(group.share for group in groups.values()), 1, abs_tol=1e-6):
+        raise ConfigError(f"privacy.groups: the shares of {client}'s groups add up to {total:g}; let them add up to 1")
 
 
 def _check_available(config: Config) -> None:
     """What the configuration names already, and this version cannot do yet."""
-    if config.privacy.unit == "client":
-        raise ConfigError('privacy.unit: this version guarantees privacy for examples only; use unit = "example"')
+    check_client_level(config)
     if config.privacy.relation == "replace_one":
         raise ConfigError('privacy.relation: this version trains under add/remove only; use relation = "add_remove"')
-    if config.secure_sum.protocol in ("auto", "helper", "ckks", "bfv"):
-        raise ConfigError(
-            f'secure_sum.protocol: {config.secure_sum.protocol!r} is not in this version; use "masked" or "plain"'
-        )
     if config.allocation.strategy != "uniform":
         raise ConfigError('allocation.strategy: "adaptive" is not in this version; use "uniform"')

@@ -33,16 +33,40 @@ class Utility(Record):
     classes: tuple[str, ...]
 
 
+class GroupPrivacy(Record):
+    """The same for the examples of one group within a client."""
+
+    group: str
+    epsilon_budget: Number
+    epsilon_spent: Number
+    share: float
+    sample_rate: float
+
+
 class ClientPrivacy(Record):
-    """What one client's messages reveal to everybody else together, over the whole ledger."""
+    """What one client's messages reveal to everybody else together, over the whole ledger.
+
+    With groups, `epsilon_spent` bounds all of them; `sample_rate` is that of the whole.
+    """
 
     client: str
     epsilon_budget: Number
-    epsilon_spent: Number
+    epsilon_spent: Number = Field(description="of everything on the ledger, earlier runs included")
     delta: float
-    noise_multiplier: float
-    sample_rate: float
-    steps: int
+    noise_multiplier: float = Field(description="of this run")
+    sample_rate: float = Field(description="of this run")
+    steps: int = Field(description="charged by this run")
+    ledger_steps: int = Field(default=0, description="charged by all runs on the ledger")
+    clip_norm: float | None = None
+    groups: tuple[GroupPrivacy, ...] = ()
+
+
+class Departure(Record):
+    """A client that left the cohort for good, from public facts alone."""
+
+    client: str
+    after_round: int
+    reason: str
 
 
 class AggregatePrivacy(Record):
@@ -70,8 +94,11 @@ class Privacy(Record):
     relation: str
     accountant: str
     noise: Literal["secure", "simulation", "none"]
+    mechanism: str = Field(default="per_example", description='who adds the noise; "central" trusts the server with it')
     clients: tuple[ClientPrivacy, ...]
+    clients_assumptions: str = Field(default="", description="under which the rows of `clients` hold")
     aggregate: AggregatePrivacy | None
+    departures: tuple[Departure, ...] = ()
     ledger: LedgerHead
 
 
@@ -138,6 +165,7 @@ class Setup(Record):
     strategy: str
     strategy_reason: str
     protocol: str
+    protocol_reason: str = "as configured"
     server: str
     train_examples: int
     public_text: bool
@@ -175,10 +203,13 @@ class RoundRecord(Record):
     attempt: int
     survivors: tuple[str, ...]
     dropped: tuple[str, ...]
+    left: tuple[Departure, ...] = Field(default=(), description="for good, before this round")
     failure: str = ""
     accuracy: float | None = Field(description="on the public validation split; null where it was not measured")
     loss: float | None
     epsilon_spent: dict[str, Number]
+    clip_norm: float | None = Field(default=None, description="of whole updates, under client-level privacy")
+    below_clip: float | None = Field(default=None, description="noised share of updates within an adaptive clip norm")
     ledger: LedgerHead
     upload_bytes: int = Field(description="of one client, mean over the survivors")
     download_bytes: int = Field(description="of one client, mean over the survivors")

@@ -14,7 +14,9 @@ MODEL_PART = "model"
 
 def secure_sum(plan: RoundPlan) -> secagg.SecureSum:
     """The protocol of a round."""
-    codec = secagg.FixedPoint(clip=plan.codec_clip, bits=plan.codec_bits, max_weight=plan.max_weight)
+    codec: secagg.Codec = secagg.FixedPoint(clip=plan.codec_clip, bits=plan.codec_bits, max_weight=plan.max_weight)
+    if plan.distributed:
+        codec = secagg.ModularIntegers(bits=plan.codec_bits)
     if plan.protocol == "plain":
         return secagg.PlainSum(codec=codec, min_cohort=plan.min_cohort)
     if plan.protocol == "masked":
@@ -25,7 +27,10 @@ def secure_sum(plan: RoundPlan) -> secagg.SecureSum:
             adversarial_fraction=plan.adversarial_fraction,
             dropout_fraction=plan.dropout_fraction,
         )
-    raise ConfigError(f'secure_sum.protocol: no protocol {plan.protocol!r}; use "masked" or "plain"')
+    if plan.protocol in secagg.ONE_MESSAGE:
+        return secagg.ONE_MESSAGE[plan.protocol](codec=codec, min_cohort=plan.min_cohort)
+    known = ", ".join(("plain", "masked", *secagg.ONE_MESSAGE))
+    raise ConfigError(f"secure_sum.protocol: no protocol {plan.protocol!r}; there are {known}")
 
 
 def corrupt_clients(adversarial_fraction: float, population: int) -> int:
@@ -34,6 +39,14 @@ def corrupt_clients(adversarial_fraction: float, population: int) -> int:
     The server chooses who is in a cohort, so every cohort must bear all of them.
     """
     return max(1, math.ceil(Fraction(repr(adversarial_fraction)) * population))
+
+
+def guaranteed_honest(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> int:
+    """The fewest honest clients in any sum of the round that is opened, at the assumed number of corrupt ones."""
+    sums = sum_plan(plan, dim=dim, directory=directory)
+    if sums.graph is not None:
+        return sums.guaranteed_honest
+    return max(1, sums.min_cohort - corrupt_clients(plan.adversarial_fraction, len(directory.members)))
 
 
 def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> secagg.SumPlan:
@@ -54,13 +67,13 @@ def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> se
         plan_sum = partial(protocol.plan, colluders=colluders)
     return plan_sum(
         clients=plan.cohort,
-        dim=dim,
+        dim=plan.summed_values(dim),
         run=plan.run,
         round=plan.round,
         attempt=plan.attempt,
         summed_weights=not plan.private,
         manifest=secagg.Manifest(parts={MODEL_PART: bytes.fromhex(plan.model_hash)}),
         directory=directory,
-        noised=plan.private,
+        noised=plan.private and plan.mechanism != "central",
         max_norm=plan.max_norm(dim),
     )

@@ -29,9 +29,10 @@ def _privacy(result: Result) -> str:
         return "NONE: this run had no privacy budget (epsilon = inf)"
     worst = max(privacy.clients, key=lambda row: row.epsilon_spent)
     seeded = "; noise was SIMULATED from a seed and protects nobody" if privacy.noise == "simulation" else ""
+    trusted = "; the SERVER IS TRUSTED with the noise" if privacy.mechanism == "central" else ""
     return (
         f"ε ≤ {worst.epsilon_spent:.2f} of {worst.epsilon_budget:g} at δ = {worst.delta:g} per {privacy.unit} "
-        f"({privacy.relation}, {privacy.accountant}){seeded}"
+        f"({privacy.relation}, {privacy.accountant}){trusted}{seeded}"
     )
 
 

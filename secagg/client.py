@@ -13,6 +13,7 @@ from secagg.crypto import (
     Agreement,
     commit,
     digest,
+    pair_key,
     seal,
     sealing_key,
     unseal,
@@ -180,13 +181,16 @@ def _upload(state: Shared, memory: ClientMemory, payload: bytes) -> Step:
 
 def _masked(state: Shared, near: list[int]) -> tuple[Residues, ...]:
     """y = x + PRG(b) + Σ_{j>i} PRG(s_ij) - Σ_{j<i} PRG(s_ij) modulo 2^m, over the neighbours that shared."""
-    layout, agreement = state.public.plan.layout, Agreement(state.mask_private)
+    public, agreement = state.public, Agreement(state.mask_private)
+    layout, own, names = public.plan.layout, public.position, public.plan.clients
     masker = Masker(layout, session=state.session)
     masked = tuple(array.copy() for array in state.contribution.residues)
     masker.add(masked, key=state.seed, purpose=SELF_MASK)
     for other in near:
-        key = agreement.with_public(state.roster.adverts[other].mask_key)
-        add = masker.add if state.public.position < other else masker.subtract
+        shared = agreement.with_public(state.roster.adverts[other].mask_key)
+        first, second = names[min(own, other)], names[max(own, other)]
+        key = pair_key(shared, session=state.session, first=first, second=second)
+        add = masker.add if own < other else masker.subtract
         add(masked, key=key, purpose=PAIR_MASK)
     layout.reduce(masked)
     return masked
@@ -197,7 +201,9 @@ def _accept_survivors(state: Uploaded, memory: ClientMemory, payload: bytes) -> 
     survivors = wire.parse_set(payload, num_clients=len(plan.clients))
     rules.check_survivors(survivors, sharers=state.sharers, own_position=public.position, plan=plan)
     rules.check_enough(survivors, plan=plan, graph=public.graph, neighbours=state.neighbours, doing="survived")
-    return survivors, memory.with_survivors(plan, tuple(plan.clients[position] for position in survivors))
+    names = tuple(plan.clients[position] for position in survivors)
+    rules.check_weights(names, plan=plan, colluders=public.graph.colluders, own=public.signer.name)
+    return survivors, memory.with_survivors(plan, names)
 
 
 def _confirm(state: Uploaded, memory: ClientMemory, payload: bytes) -> Step:

@@ -1,8 +1,10 @@
 """Real vectors as integers modulo 2^m, and back: clip, unbiased rounding, a static proof that no sum overflows."""
 
 import math
+import struct
 from dataclasses import dataclass, field
 from numbers import Integral
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +112,48 @@ class Encoded:
         return cls(layout=layout, residues=residues)
 
 
+class Codec(Protocol):
+    """From a client's vector to residues modulo 2^m and from their sum to a mean: `FixedPoint`, `ModularIntegers`."""
+
+    @property
+    def max_weight(self) -> int | None:
+        """The largest weight, or None where a plan fills it in."""
+
+    @property
+    def weight_bound(self) -> int:
+        """The largest weight."""
+
+    @property
+    def largest(self) -> int:
+        """The largest absolute value of a contributed integer."""
+
+    @property
+    def step(self) -> float:
+        """The real value of integer 1."""
+
+    def parameters(self) -> bytes:
+        """What tells this codec from every other, for the digest of a plan."""
+
+    def layout(self, *, dim: int, clients: int, summed_weights: bool) -> Layout:
+        """Segments and moduli of a round."""
+
+    def encode(
+        self,
+        vector: NDArray[np.floating] | NDArray[np.integer],
+        *,
+        layout: Layout,
+        weight: int = 1,
+        rng: np.random.Generator,
+    ) -> Encoded:
+        """Encodes one client's vector; raises CodecError."""
+
+    def centred(self, residues: Residues, *, layout: Layout) -> NDArray[np.int64]:
+        """Maps residues to signed integers."""
+
+    def decode(self, integers: NDArray[np.int64], *, total_weight: int) -> NDArray[np.float64]:
+        """Turns the integer sum into the weighted mean."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FixedPoint:
     """Clips, scales and rounds each coordinate to a signed integer of `bits` bits.
@@ -156,6 +200,10 @@ class FixedPoint:
         """The real value of integer 1."""
         return self.clip / self.largest
 
+    def parameters(self) -> bytes:
+        """What tells this codec from every other, for the digest of a plan."""
+        return struct.pack(">ddBI", self.clip, self.max_saturated, self.bits, self.weight_bound)
+
     def layout(self, *, dim: int, clients: int, summed_weights: bool) -> Layout:
         """Returns the smallest moduli that provably hold every sum of `clients` contributions of `dim` coordinates."""
         segments = [Segment(name="values", length=dim, num_bits=(2 * clients * self.largest).bit_length())]
@@ -169,7 +217,12 @@ class FixedPoint:
         return Layout(segments=tuple(segments))
 
     def encode(
-        self, vector: NDArray[np.floating], *, layout: Layout, weight: int = 1, rng: np.random.Generator
+        self,
+        vector: NDArray[np.floating] | NDArray[np.integer],
+        *,
+        layout: Layout,
+        weight: int = 1,
+        rng: np.random.Generator,
     ) -> Encoded:
         """Encodes one client's vector, scaled by weight/max_weight.
 

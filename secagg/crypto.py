@@ -100,6 +100,15 @@ def sealing_key(shared: bytes, *, session: bytes, sender: str, recipient: str) -
     return derive(shared, "share", session, sender.encode(), recipient.encode())
 
 
+def pair_key(shared: bytes, *, session: bytes, first: str, second: str) -> bytes:
+    """The mask key of two clients, in the order of the cohort, from their shared secret.
+
+    Guarantee: differs for every pair, also where public keys give the same shared secret: X25519 ignores the top bit
+        and the cofactor, so anybody can make another's key over into seven that look new.
+    """
+    return derive(shared, "pair", session, first.encode(), second.encode())
+
+
 def seal(key: bytes, plaintext: bytes, *, context: bytes) -> bytes:
     """Encrypts under a key that is used once (hence the zero nonce), bound to `context`."""
     return ChaCha20Poly1305(key).encrypt(bytes(12), plaintext, context)

@@ -52,7 +52,7 @@ def plan_graph(
     Raises: PlanError, naming the smallest cohort that works.
     """
     _check_fractions(num_clients, adversarial_fraction, dropout_fraction)
-    counts = _count_up(num_clients, adversarial_fraction), _count_up(num_clients, dropout_fraction)
+    counts = count_up(num_clients, adversarial_fraction), count_up(num_clients, dropout_fraction)
     plan = _find(num_clients, *counts, malicious_server)
     if plan is None:
         raise PlanError(
@@ -120,7 +120,7 @@ def _check_fractions(num_clients: int, adversarial_fraction: float, dropout_frac
             raise PlanError(f"{name} = {value} must be in [0, 1)")
 
 
-def _count_up(num_clients: int, fraction: float) -> int:
+def count_up(num_clients: int, fraction: float) -> int:
     """max(1, ⌈fraction·N⌉), with the fraction read as the decimal that was written."""
     return max(1, math.ceil(Fraction(repr(float(fraction))) * num_clients))
 
@@ -165,7 +165,7 @@ def _sparse(
 
 def _smallest(num_clients: int, adversarial_fraction: float, dropout_fraction: float, malicious_server: bool) -> str:
     for larger in range(num_clients + 1, max(4 * num_clients, 200)):
-        counts = _count_up(larger, adversarial_fraction), _count_up(larger, dropout_fraction)
+        counts = count_up(larger, adversarial_fraction), count_up(larger, dropout_fraction)
         threshold = (larger - 1 + counts[0]) // 2 + 1 if malicious_server else max(2, counts[0] + 1)
         if threshold <= larger - 1 - counts[1]:
             return f"the smallest cohort that works has {larger} clients"

@@ -53,9 +53,13 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyDirectory:
-    """Every member's public identity key, pinned by all of them; its fingerprint is part of each round's plan."""
+    """Every member's public identity key, pinned by all of them; its fingerprint is part of each round's plan.
+
+    Args: members: {client: its public key}. key_holder: public key of the third party of sums in one message; or empty.
+    """
 
     members: Mapping[str, bytes]
+    key_holder: bytes = b""
 
     def __post_init__(self) -> None:
         for name, public in self.members.items():
@@ -65,12 +69,16 @@ class KeyDirectory:
                 raise PlanError(f"directory: key of {name!r} has {len(public)} bytes, {KEY_BYTES} needed")
         if len(set(self.members.values())) != len(self.members):
             raise PlanError("directory: two members share a key; every member needs its own")
+        if len(self.key_holder) not in (0, KEY_BYTES) or self.key_holder in self.members.values():
+            raise PlanError(f"directory: the key holder needs a key of {KEY_BYTES} bytes that is no member's")
 
     def to_bytes(self) -> bytes:
         """Encodes the members in the order of their names."""
         names = sorted((name.encode(), public) for name, public in self.members.items())
         writer = Writer(DIRECTORY_MAGIC).uint(len(names), num_bytes=4)
-        return writer.raw(b"".join([bytes([len(name)]) + name + public for name, public in names])).done()
+        return writer.raw(
+            b"".join([bytes([len(name)]) + name + public for name, public in names]) + self.key_holder
+        ).done()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "KeyDirectory":
@@ -79,10 +87,11 @@ class KeyDirectory:
         entries = []
         for _ in range(reader.uint(num_bytes=4)):
             entries.append((reader.text(), reader.raw(KEY_BYTES)))
+        key_holder = reader.raw(KEY_BYTES) if reader.position + KEY_BYTES == len(data) else b""
         reader.end()
         if [name for name, _ in entries] != sorted({name for name, _ in entries}):
             raise WireError("key directory: names are not unique and sorted")
-        return cls(members=dict(entries))
+        return cls(members=dict(entries), key_holder=key_holder)
 
     @property
     def fingerprint(self) -> bytes:

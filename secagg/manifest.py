@@ -5,8 +5,10 @@ secure sum, unless masks cancel only among clients that saw the same one.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from secagg.crypto import digest
 from secagg.errors import PlanError
@@ -74,12 +76,12 @@ class Manifest:
         """The smallest number of `clients` that fill a coordinate, over all coordinates that any of them fills."""
         if not self.entries:
             return len(clients)
-        ranges = [self.covered_by(client, dim=dim) for client in clients]
-        planned = [entry.covered for entry in self.entries.values()]
-        cuts = sorted({0, dim} | {bound for covered in (*ranges, *planned) for pair in covered for bound in pair})
-        fillers = [
-            sum(any(start <= cut < stop for start, stop in covered) for covered in ranges) for cut in cuts if cut < dim
-        ]
+        changes: Counter[int] = Counter()
+        for client in clients:
+            for start, stop in self.covered_by(client, dim=dim):
+                changes[start] += 1
+                changes[stop] -= 1
+        fillers = accumulate(changes[bound] for bound in sorted(changes))
         return min((count for count in fillers if count), default=0)
 
     @property

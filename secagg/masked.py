@@ -4,11 +4,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from secagg.client import MaskedClient
 from secagg.client_states import Public, Start
-from secagg.codec import Encoded, FixedPoint
+from secagg.codec import Codec, Encoded, FixedPoint
 from secagg.crypto import Entropy, digest
 from secagg.errors import CodecError, PlanError
 from secagg.graph import plan_for_counts, plan_graph
@@ -16,7 +14,7 @@ from secagg.identity import KeyDirectory
 from secagg.manifest import Manifest
 from secagg.masked_messages import CONFIRM, PHASES
 from secagg.plan import SumPlan, plan_sum
-from secagg.rules import check_plan
+from secagg.rules import check_coverage, check_plan
 from secagg.server import MaskedServer
 from secagg.session import Member
 from secagg.signing import Signer
@@ -33,7 +31,7 @@ class MaskedSum:
         fewest survivors. adversarial_fraction, dropout_fraction: what the graph must bear.
     """
 
-    codec: FixedPoint = field(default_factory=lambda: FixedPoint(clip=1.0, bits=16))
+    codec: Codec = field(default_factory=lambda: FixedPoint(clip=1.0, bits=16))
     malicious_server: bool = True
     min_cohort: int = 3
     adversarial_fraction: float = 0.1
@@ -113,7 +111,7 @@ class MaskedSum:
         graph = check_plan(plan, member)
         if contribution.layout != plan.layout:
             raise CodecError("the contribution was encoded for another layout; encode it with this plan")
-        _check_coverage(plan, member.name, contribution)
+        check_coverage(plan, member.name, contribution)
         public = Public(
             plan=plan,
             plan_digest=plan.digest(),
@@ -131,11 +129,3 @@ class MaskedSum:
         if plan.graph is None or (plan.graph.malicious_server and directory is None):
             raise PlanError("the server needs the graph plan, and the key directory to check signatures")
         return MaskedServer(plan, plan.digest(), directory)
-
-
-def _check_coverage(plan: SumPlan, name: str, contribution: Encoded) -> None:
-    outside = np.ones(plan.dim, dtype=bool)
-    for start, stop in plan.manifest.covered_by(name, dim=plan.dim):
-        outside[start:stop] = False
-    if contribution.residues[0][outside].any():
-        raise CodecError(f"{name!r} fills coordinates that the manifest does not list for it")

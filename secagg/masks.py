@@ -11,6 +11,7 @@ from secagg.packing import Residues
 
 SELF_MASK = "self-mask"
 PAIR_MASK = "pair-mask"
+HELPER_MASK = "helper-mask"
 _CHUNK_BYTES = 1 << 17
 _ZERO = memoryview(bytes(_CHUNK_BYTES))
 
@@ -33,7 +34,7 @@ class Masker:
         self._layout = layout
         self._labels = {
             purpose: tuple(mask_label(purpose, segment=segment, session=session) for segment in layout.segments)
-            for purpose in (SELF_MASK, PAIR_MASK)
+            for purpose in (SELF_MASK, PAIR_MASK, HELPER_MASK)
         }
         self._buffer = bytearray(_CHUNK_BYTES + 16)  # a cipher asks for a block more than it writes
 

@@ -28,7 +28,8 @@ class ClientMemory:
 
     Guarantee: an attempt, a contribution and (without DP) a model are uploaded once: only the very same bytes are ever
         sent again. Without DP, two rounds' survivors differ by nobody or by at least min_cohort clients.
-    Assumes: the memory survives restarts; whoever resets it, resets the rules.
+    Assumes: the memory survives restarts; whoever resets it, resets the rules. What is stored is only ever replaced by
+        a memory that `check_follows` it, or two sessions side by side would each answer once.
     """
 
     uploads: tuple[Upload, ...] = ()
@@ -78,6 +79,15 @@ class ClientMemory:
                 "the difference would expose them"
             )
         return replace(self, last_survivors=survivors)
+
+    def check_follows(self, stored: "ClientMemory") -> None:
+        """Refuses to replace `stored` by this memory if the session that made it had not known it; raises RefusedError.
+
+        A session adds to the uploads that it knew, or replaces the last survivors on top of the very same uploads.
+        """
+        known = self.uploads[: len(stored.uploads)] == stored.uploads
+        if not known or (self.uploads != stored.uploads and self.last_survivors != stored.last_survivors):
+            raise RefusedError("another session has sent something since this one began; open a new one")
 
     def to_bytes(self) -> bytes:
         """Encodes the memory; `from_bytes` inverts it."""

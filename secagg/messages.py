@@ -8,6 +8,7 @@ from secagg.errors import WireError
 from secagg.wire import Reader, Writer
 
 SERVER = "server"
+KEY_HOLDER = "key-holder"
 ENVELOPE_MAGIC = b"FSM\x01"
 TRANSCRIPT_MAGIC = b"FST\x01"
 
@@ -16,7 +17,8 @@ TRANSCRIPT_MAGIC = b"FST\x01"
 class Envelope:
     """One message: who says what to whom, in which phase.
 
-    Args: sender, recipient: a client's name, or "server". phase: that of the client message this is, or asks for.
+    Args: sender, recipient: a client's name, "server" or "key-holder". phase: that of the message this is,
+        or asks for.
     """
 
     sender: str

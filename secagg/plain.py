@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.codec import Encoded, FixedPoint
+from secagg.codec import Codec, Encoded, FixedPoint
 from secagg.crypto import Entropy, digest
 from secagg.errors import CodecError, PlanError, RoundFailedError, SessionSpentError, WireError
 from secagg.identity import KeyDirectory
@@ -27,7 +27,7 @@ class PlainSum:
     Guarantee: none but the codec's. Args: codec: the quantiser. min_cohort: fewest survivors.
     """
 
-    codec: FixedPoint = field(default_factory=lambda: FixedPoint(clip=1.0, bits=16))
+    codec: Codec = field(default_factory=lambda: FixedPoint(clip=1.0, bits=16))
     min_cohort: int = 1
 
     label = "plain"

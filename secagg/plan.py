@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.codec import Encoded, FixedPoint, Layout
+from secagg.codec import Codec, Encoded, FixedPoint, Layout
 from secagg.crypto import digest
 from secagg.errors import PlanError
 from secagg.graph import GraphPlan
 from secagg.identity import KeyDirectory
 from secagg.manifest import Manifest
-from secagg.messages import SERVER
+from secagg.messages import KEY_HOLDER, SERVER
 from secagg.wire import Writer
 
 
@@ -27,7 +27,8 @@ class SumPlan:
         weights: public weights in the order of `clients`, or None: they travel inside the sum.
         min_cohort: fewest survivors, and fewest survivors that fill any coordinate. manifest: what everybody was sent.
         graph: None for protocols without one. directory: fingerprint of the key directory, empty without identities.
-        noised: whether each contribution is differentially private on its own; else rules against differencing bite.
+        noised: whether all that clients open of a contribution is differentially private, on its own or in every sum
+            that holds it (distributed noise); else rules against differencing bite.
         max_norm: largest L2 norm of a contribution of full weight (clip norm plus noise), or None.
     """
 
@@ -37,7 +38,7 @@ class SumPlan:
     attempt: int = 0
     clients: tuple[str, ...]
     dim: int
-    codec: FixedPoint
+    codec: Codec
     weights: tuple[int, ...] | None = None
     min_cohort: int = 1
     manifest: Manifest = field(default_factory=Manifest)
@@ -47,8 +48,12 @@ class SumPlan:
     max_norm: float | None = None
 
     def __post_init__(self) -> None:
-        if list(self.clients) != sorted(set(self.clients)) or not self.clients or SERVER in self.clients:
-            raise PlanError('clients must be unique, sorted and not called "server"')
+        if (
+            list(self.clients) != sorted(set(self.clients))
+            or not self.clients
+            or {SERVER, KEY_HOLDER} & set(self.clients)
+        ):
+            raise PlanError('clients must be unique, sorted and not called "server" or "key-holder"')
         if "\0" in "".join(self.clients):
             raise PlanError("clients must have names without NUL")
         if self.dim < 1 or min(self.round, self.attempt) < 0:
@@ -79,15 +84,31 @@ class SumPlan:
         return self.codec.layout(dim=self.dim, clients=len(self.clients), summed_weights=self.weights is None)
 
     @property
+    def fewest_survivors(self) -> int:
+        """Fewest clients, honest or not, in any sum that a client helps to open; see `guaranteed_honest`."""
+        graph = self.graph
+        if graph is None:
+            return self.min_cohort
+        if graph.malicious_server and not graph.complete:
+            return graph.threshold + 1
+        return max(self.min_cohort, graph.threshold + 1)
+
+    @property
     def guaranteed_honest(self) -> int:
         """Fewest honest survivors in any sum that a client helps to open, at the assumed number of corrupt ones.
 
         A client accepts only survivor sets of min_cohort clients or more that hold it and a threshold of neighbours.
-        Noise shares must be calibrated to this number, not to the cohort.
+        A server that lies may choose who vanishes so that a sparse graph falls apart, and open a sum for each part:
+        there only neighbours count, of whom fewer than 2·threshold − degree are corrupt. Noise shares must be
+        calibrated to this number, not to the cohort.
         """
-        if self.graph is None:
-            return self.min_cohort
-        return max(1, max(self.min_cohort, self.graph.threshold + 1) - self.graph.colluders)
+        graph = self.graph
+        if graph is None:
+            return self.fewest_survivors
+        corrupt = graph.colluders
+        if graph.malicious_server and not graph.complete:
+            corrupt = min(corrupt, 2 * graph.threshold - graph.degree - 1)
+        return max(1, self.fewest_survivors - corrupt)
 
     def position(self, name: str) -> int:
         """The place of a client in the cohort; raises PlanError for a stranger."""
@@ -100,9 +121,14 @@ class SumPlan:
         return None if self.weights is None else self.weights[self.position(name)]
 
     def encode(
-        self, name: str, vector: NDArray[np.floating], *, weight: int | None = None, rng: np.random.Generator
+        self,
+        name: str,
+        vector: NDArray[np.floating] | NDArray[np.integer],
+        *,
+        weight: int | None = None,
+        rng: np.random.Generator,
     ) -> Encoded:
-        """Encodes a client's vector for this round; see `FixedPoint.encode`.
+        """Encodes a client's vector for this round; see the codec's `encode`.
 
         Args: weight: the client's own weight; leave it out where weights are public.
         Raises: CodecError, PlanError.
@@ -124,8 +150,7 @@ class SumPlan:
         writer = Writer(b"").text(self.protocol).text(self.run)
         writer.uint(self.round, num_bytes=8).uint(self.attempt, num_bytes=8).uint(len(self.clients), num_bytes=4)
         writer.blob("\0".join(self.clients).encode())
-        writer.uint(self.dim, num_bytes=8).raw(struct.pack(">dd", codec.clip, codec.max_saturated))
-        writer.uint(codec.bits, num_bytes=1).uint(codec.weight_bound, num_bytes=4)
+        writer.uint(self.dim, num_bytes=8).raw(codec.parameters())
         writer.blob(struct.pack(f">{len(self.weights or ())}I", *(self.weights or ())))
         writer.uint(self.weights is not None, num_bytes=1).uint(self.min_cohort, num_bytes=4).raw(self.manifest.digest)
         writer.uint(graph is not None, num_bytes=1)
@@ -148,7 +173,7 @@ def _check_coverage(manifest: Manifest, clients: tuple[str, ...], dim: int) -> N
 def plan_sum(
     *,
     protocol: str,
-    codec: FixedPoint,
+    codec: Codec,
     min_cohort: int,
     clients: Sequence[str],
     dim: int,
@@ -171,7 +196,7 @@ def plan_sum(
         raise PlanError(f"{len(weights or ())} weights for {len(clients)} clients; give one each, in their order")
     pairs = sorted(zip(clients, weights or [1] * len(clients), strict=True))
     public = None if summed_weights else tuple(weight for _, weight in pairs)
-    if codec.max_weight is None:
+    if isinstance(codec, FixedPoint) and codec.max_weight is None:
         codec = replace(codec, max_weight=max((1, *(public or ()))))
     return SumPlan(
         protocol=protocol,

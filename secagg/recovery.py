@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 
-from secagg.crypto import Agreement, commit, x25519_public
+from secagg.crypto import Agreement, commit, pair_key, x25519_public
 from secagg.errors import RoundFailedError, WireError
 from secagg.graph import GraphPlan
 from secagg.masks import PAIR_MASK, SELF_MASK, Masker
@@ -40,8 +40,11 @@ def remove_masks(
         private = reconstruct(known, graph, name=name, public=x25519_public, expected=advert.mask_key)
         agreement = Agreement(private)
         for other in near:  # it had added this mask if it comes before `owner`, else subtracted it
+            shared = agreement.with_public(adverts[other].mask_key)
+            first, second = plan.clients[min(owner, other)], plan.clients[max(owner, other)]
             undo = masker.subtract if other < owner else masker.add
-            undo(unmasked, key=agreement.with_public(adverts[other].mask_key), purpose=PAIR_MASK)
+            key = pair_key(shared, session=progress.session, first=first, second=second)
+            undo(unmasked, key=key, purpose=PAIR_MASK)
     plan.layout.reduce(unmasked)
     return unmasked
 

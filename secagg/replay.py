@@ -3,6 +3,7 @@
 from secagg.errors import RoundFailedError
 from secagg.identity import KeyDirectory
 from secagg.messages import SERVER, Transcript
+from secagg.one_message import OneMessageSum
 from secagg.plan import SumPlan
 from secagg.session import Aggregate
 from secagg.simulate import SecureSum
@@ -16,7 +17,8 @@ def replay_aggregate(
     Raises: RoundFailedError when the transcript holds no finished round of this plan.
     """
     server = protocol.server(plan, directory=directory)
-    for phase in protocol.phases:
+    steps = protocol.steps if isinstance(protocol, OneMessageSum) else protocol.phases
+    for phase in steps:
         inbox = transcript.between(recipient=SERVER, phase=phase)
         if not inbox:
             continue

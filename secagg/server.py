@@ -73,13 +73,15 @@ class MaskedServer:
         rejected = []
         for envelope in inbox:
             if envelope.phase != progress.phase or envelope.sender not in self.plan.clients:
-                rejected.append(f"{envelope.phase}: {envelope.sender}: late, early or from a stranger")
-            elif envelope.payload not in payloads.setdefault(envelope.sender, []):
-                payloads[envelope.sender].append(envelope.payload)
+                rejected.append(f"{envelope.phase!r}: {envelope.sender!r}: late, early or from a stranger")
+                continue
+            copies = payloads.setdefault(envelope.sender, [])
+            if len(copies) < MAX_COPIES and envelope.payload not in copies:
+                copies.append(envelope.payload)
         bodies = {}
         for name in sorted(payloads):
             try:
-                bodies[self.plan.position(name)] = self._opened(name, payloads[name][:MAX_COPIES], progress)
+                bodies[self.plan.position(name)] = self._opened(name, payloads[name], progress)
             except WireError as error:
                 rejected.append(f"{progress.phase}: {name}: {error}")
         return bodies, tuple(rejected)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import RoundFailedError
+from secagg.holder_memory import HolderMemory
 from secagg.identity import Identity, KeyDirectory
 from secagg.memory import ClientMemory
 from secagg.messages import Envelope
@@ -48,13 +49,29 @@ class ServerSession(Protocol):
         """Closes the current phase with the messages that arrived; raises RoundFailedError."""
 
 
+class HolderSession(Protocol):
+    """The third party's state in one round of a sum in one message; single-use."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the key holder has nothing left to say."""
+
+    @property
+    def memory(self) -> HolderMemory:
+        """What must be stored durably *before* the messages of the step that produced this session are sent."""
+
+    def step(self, inbox: tuple[Envelope, ...]) -> tuple[Self, tuple[Envelope, ...]]:
+        """Announces a key in the first step, later answers one request. Raises ProtocolError and is over."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
     """What a client brings to a round and checks the plan against.
 
     Args: name: the client's. identity, directory: needed where the server may lie. received: digest of each part that
         was received, computed by the client itself. memory: what it remembers of earlier rounds. min_cohort,
-        adversarial_fraction, malicious_server: the least that it accepts.
+        adversarial_fraction, malicious_server: the least that it accepts. noised: whether its contribution is
+        differentially private on its own; a plan that says so of one that is not would switch rules off.
     """
 
     name: str
@@ -65,6 +82,7 @@ class Member:
     min_cohort: int = 1
     adversarial_fraction: float = 0.0
     malicious_server: bool = False
+    noised: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -8,13 +8,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.codec import Encoded, FixedPoint
+from secagg.codec import Codec, Encoded
 from secagg.crypto import Entropy, seeded_entropy
 from secagg.drive import Recorder, drive
 from secagg.errors import PlanError
+from secagg.holder_memory import HolderMemory
 from secagg.identity import Identity, KeyDirectory
+from secagg.key_holder import KeyHolder
 from secagg.manifest import Manifest
 from secagg.masked_messages import PHASES
+from secagg.one_message import OneMessageSum
 from secagg.plan import SumPlan
 from secagg.session import Aggregate, ClientSession, Member, ServerSession
 
@@ -23,7 +26,7 @@ class SecureSum(Protocol):
     """The ideal functionality: what `PlainSum`, `MaskedSum` and the others realise, and must equal."""
 
     @property
-    def codec(self) -> FixedPoint:
+    def codec(self) -> Codec:
         """The quantiser."""
 
     @property
@@ -66,10 +69,18 @@ class SecureSum(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cohort:
-    """Identities of simulated clients, and the directory that pins them."""
+    """Identities of simulated parties, and the directory that pins them."""
 
     identities: Mapping[str, Identity]
     directory: KeyDirectory
+    key_holder: Identity | None = None
+
+    @classmethod
+    def with_key_holder(cls, names: tuple[str, ...], entropy: Entropy = os.urandom) -> "Cohort":
+        """The same identities, and a key holder's that is pinned beside them."""
+        clients, holder = cls.generate(names, entropy), Identity.generate(entropy)
+        directory = replace(clients.directory, key_holder=holder.public)
+        return cls(identities=clients.identities, directory=directory, key_holder=holder)
 
     @classmethod
     def generate(cls, names: tuple[str, ...], entropy: Entropy = os.urandom) -> "Cohort":
@@ -110,17 +121,44 @@ def simulate(
             name=name,
             identity=None if cohort is None else cohort.identities[name],
             directory=None if cohort is None else cohort.directory,
-            malicious_server=cohort is not None,
+            malicious_server=withstands_lies(protocol),
         )
         clients[name] = protocol.client(plan, member=member, contribution=contribution, entropy=entropy)
     server = protocol.server(plan, directory=None if cohort is None else cohort.directory)
-    return drive(server, clients, Recorder(drop=_drops(protocol, drop or {}, names)))
+    holder = None if cohort is None else key_holder_session(protocol, plan, cohort, entropy=entropy)
+    return drive(server, clients, Recorder(drop=_drops(protocol, drop or {}, names)), key_holder=holder)
+
+
+def withstands_lies(protocol: SecureSum) -> bool:
+    """Whether clients of `protocol` may insist on a server that lies being refused."""
+    if isinstance(protocol, OneMessageSum):
+        return protocol.malicious_server
+    return protocol.needs_identities
+
+
+def key_holder_session(
+    protocol: SecureSum,
+    plan: SumPlan,
+    cohort: Cohort,
+    *,
+    memory: HolderMemory | None = None,
+    entropy: Entropy = os.urandom,
+) -> KeyHolder | None:
+    """The simulated third party's session; None for protocols without one, and for cohorts without one."""
+    if not isinstance(protocol, OneMessageSum) or cohort.key_holder is None:
+        return None
+    return protocol.key_holder(
+        plan, identity=cohort.key_holder, directory=cohort.directory, memory=memory, entropy=entropy
+    )
 
 
 def _plan(
     protocol: SecureSum, names: tuple[str, ...], *, dim: int, weights: Mapping[str, int] | None, entropy: Entropy
 ) -> tuple[SumPlan, Cohort | None]:
-    cohort = Cohort.generate(names, entropy) if protocol.needs_identities else None
+    cohort = None
+    if protocol.needs_identities:
+        generate = Cohort.with_key_holder if isinstance(protocol, OneMessageSum) else Cohort.generate
+        cohort = generate(names, entropy)
     directory = None if cohort is None else cohort.directory
     if weights is not None and protocol.codec.max_weight is None:
         largest = max([1, *(int(weight) for weight in weights.values())])

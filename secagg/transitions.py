@@ -1,10 +1,11 @@
-"""The client's transition tables: what the code runs, and what the diagram in the documentation is drawn from."""
+"""The transition tables of clients and key holder: what the code runs, and what the documentation draws."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from secagg.masked_messages import ADVERTISE, CONFIRM, SHARE, UNMASK, UPLOAD
+from secagg.one_message_wire import ANNOUNCE, OPEN
 
 
 class Transition(NamedTuple):
@@ -31,5 +32,12 @@ CURIOUS: Final[Table] = MappingProxyType(
         ("Advertised", SHARE): Transition(SHARE, "Shared"),
         ("Shared", UPLOAD): Transition(UPLOAD, "Uploaded"),
         ("Uploaded", UNMASK): Transition(UNMASK, "Done"),
+    }
+)
+ONE_MESSAGE: Final[Table] = MappingProxyType({("Waiting", UPLOAD): Transition(UPLOAD, "Done")})
+THIRD_PARTY: Final[Table] = MappingProxyType(
+    {
+        ("Start", ""): Transition(ANNOUNCE, "Announced"),
+        ("Announced", OPEN): Transition(OPEN, "Done"),
     }
 )

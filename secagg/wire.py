@@ -15,7 +15,9 @@ class Writer:
         self._parts = [magic]
 
     def uint(self, value: int, *, num_bytes: int) -> "Writer":
-        """Appends an unsigned integer of a fixed width."""
+        """Appends an unsigned integer of a fixed width; raises WireError where it does not fit."""
+        if not 0 <= value < 1 << 8 * num_bytes:
+            raise WireError(f"number {value} does not fit {num_bytes} unsigned bytes")
         self._parts.append(value.to_bytes(num_bytes, "big"))
         return self
 
@@ -30,7 +32,10 @@ class Writer:
 
     def text(self, value: str) -> "Writer":
         """Appends a 1-byte length and UTF-8."""
-        encoded = value.encode()
+        try:
+            encoded = value.encode()
+        except UnicodeEncodeError:
+            raise WireError("a name is not text that UTF-8 can hold; rename it") from None
         if len(encoded) > MAX_TEXT_BYTES:
             raise WireError(f"name of {len(encoded)} bytes is longer than {MAX_TEXT_BYTES}; shorten it")
         return self.uint(len(encoded), num_bytes=1).raw(encoded)

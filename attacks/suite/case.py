@@ -12,6 +12,7 @@ from attacks.views import read_view
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.budgets import plan_budgets
 from fedpeft_secure.clients.randomness import SeededRandomness
+from fedpeft_secure.clients.training import draw_sample
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.engines.in_process import TRAIN
 from fedpeft_secure.plans import RoundPlan, unpack_request
@@ -93,7 +94,8 @@ class Case:
         if not isinstance(party.randomness, SeededRandomness):
             return np.arange(len(party.examples))
         sampler = party.randomness.sampling(self.plan)
-        draws = [sampler.draw(len(party.examples), self.plan.sample_rate) for _ in range(self.plan.local_steps)]
+        own = self.plan.for_client(client)
+        draws = [draw_sample(party.examples, own, sampler) for _ in range(self.plan.local_steps)]
         return np.unique(np.concatenate(draws))
 
     def _view(self, federation: Federation, transcript: secagg.Transcript, threat: ThreatModel) -> View:
@@ -136,6 +138,8 @@ def not_measured(attack: str, metric: str, view: ViewName, *, replay: bool, reas
 
 
 def _with_reference_noise(federation: Federation) -> Federation:
-    privacy = federation.config.privacy.model_copy(update={"epsilon": REFERENCE_EPSILON, "per_client": {}})
+    privacy = federation.config.privacy.model_copy(
+        update={"epsilon": REFERENCE_EPSILON, "per_client": {}, "groups": {}}
+    )
     config = federation.config.model_copy(update={"privacy": privacy})
     return replace(federation, budgets=plan_budgets(config))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from attacks.suite.case import Case, open_case
 from attacks.suite.members import membership_rows
 from attacks.suite.texts import span_rows
-from fedpeft_secure.events import Listener, PhaseStarted
+from fedpeft_secure.events import Listener, Notice, PhaseStarted
 from fedpeft_secure.result import AttackRow
 from fedpeft_secure.server.job import TrainedRun
 
@@ -25,6 +25,11 @@ def run_attacks(trained: TrainedRun, listen: Listener) -> tuple[AttackRow, ...]:
     """
     names = trained.federation.config.attacks.run
     if not names:
+        return ()
+    if trained.federation.config.privacy.unit == "client":
+        listen(
+            Notice(text="attacks.run: the attacks are on single examples and are not played on client-level privacy")
+        )
         return ()
     case = open_case(trained)
     rows: list[AttackRow] = []

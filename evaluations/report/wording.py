@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import secagg
 from evaluations.metrics import proportion_interval
 from evaluations.report import formatting as text
 from evaluations.report.verdicts import is_over_budget, is_private, unprotected_clients
@@ -81,11 +82,7 @@ def messages_statement(result: Result) -> tuple[str, ...]:
     if not is_private(privacy):
         sentences.append("NOT PRIVATE: no finite ε covers what every client sends.")
     if any(math.isfinite(row.epsilon_spent) for row in privacy.clients) and privacy.private:
-        sentences.append(
-            f"All that a client sent, in every run charged to its ledger, is (ε, δ)-differentially private for one "
-            f"{privacy.unit} ({relation}), with its own ε and δ of the table. This holds against the server, the other "
-            "clients and any reader of the model together, and it does not need the secure sum."
-        )
+        sentences.append(_of_whole_clients(privacy) if privacy.unit == "client" else _of_examples(privacy, relation))
     if privacy.noise == "simulation":
         sentences.append("The noise of this run was seeded: the statement holds for the same run with secure noise.")
     if setup.protocol == "plain":
@@ -95,7 +92,33 @@ def messages_statement(result: Result) -> tuple[str, ...]:
             f"The {setup.protocol} sum is built to hide single updates from a {setup.server} server. That is "
             "a computational protection of the summands; it bounds nothing about the sum."
         )
+    if setup.protocol in secagg.ONE_MESSAGE:
+        sentences.append("It holds as long as the server and the key holder do not collude.")
     return tuple(sentences)
+
+
+def _of_examples(privacy: Privacy, relation: str) -> str:
+    return (
+        f"All that a client sent, in every run charged to its ledger, is (ε, δ)-differentially private for one "
+        f"{privacy.unit} ({relation}), with its own ε and δ of the table. This holds against the server, the other "
+        "clients and any reader of the model together, and it does not need the secure sum."
+    )
+
+
+def _of_whole_clients(privacy: Privacy) -> str:
+    return (
+        "What the table says of a client is (ε, δ)-differentially private for all of its data "
+        f"({text.relation_name(privacy.relation)}), in every run charged to its ledger. Assumes: "
+        f"{privacy.clients_assumptions.rstrip('.')}."
+    )
+
+
+def _whose_noise(privacy: Privacy, honest_survivors: int) -> str:
+    if privacy.mechanism == "central":
+        return "with the noise that the trusted server added"
+    if privacy.unit == "client":
+        return f"with the noise shares of {text.count(honest_survivors, 'client')} added up"
+    return f"with the noise of {text.count(honest_survivors, 'honest survivor')} added up"
 
 
 def aggregate_statement(privacy: Privacy) -> tuple[str, ...]:
@@ -103,14 +126,13 @@ def aggregate_statement(privacy: Privacy) -> tuple[str, ...]:
     row = privacy.aggregate
     if row is None:
         return ("Not stated for this run. Only the ε of each client applies.",)
-    survivors = text.count(row.honest_survivors, "honest survivor")
     if math.isinf(row.epsilon):
         first = "NOT PRIVATE: the sums carry no noise, so no finite ε covers them."
     else:
         first = (
             f"The sums alone are {text.privacy_pair(row.epsilon, row.delta)}-differentially private for one "
-            f"{privacy.unit} of any client, with the noise of {survivors} added up (noise multiplier "
-            f"{text.number(row.noise_multiplier)})."
+            f"{privacy.unit}{'' if privacy.unit == 'client' else ' of any client'}, "
+            f"{_whose_noise(privacy, row.honest_survivors)} (noise multiplier {text.number(row.noise_multiplier)})."
         )
     seeded = ("The noise of this run was seeded: this too holds for the same run with secure noise.",)
     simulated = privacy.noise == "simulation" and math.isfinite(row.epsilon)

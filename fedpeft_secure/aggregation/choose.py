@@ -1,7 +1,6 @@
 """Finds a strategy by name, by "package.module:Name", or the best one for the configuration ("auto")."""
 
 import importlib
-import math
 
 from fedpeft_secure.aggregation.base import Reads, Strategy
 from fedpeft_secure.aggregation.fedit import FedIT
@@ -12,17 +11,26 @@ from fedpeft_secure.errors import ConfigError
 
 STRATEGIES: dict[str, type] = {"fedit": FedIT, "ffa": FFA, "fedsvd": FedSVD}
 
+ANY_METHOD = frozenset({"fedit"})
+"""The strategies that take an adapter's tensors as they are; the others need the factors of a low-rank method."""
+
 
 def choose_strategy(config: Config) -> tuple[Strategy, str]:
     """The strategy of `[aggregation]` and, in words, why it is this one.
 
     Raises:
-        ConfigError: If there is no such strategy, or it needs individual updates under a secure sum.
+        ConfigError: If there is no such strategy, or it needs individual updates under a secure sum, or factors that
+            the PEFT method has not.
     """
     name, reason = config.aggregation.strategy, "named in the configuration"
     if name == "auto":
         name, reason = _best_for(config)
     strategy = _custom(name) if ":" in name else _built_in(name)
+    if name in STRATEGIES and name not in ANY_METHOD and not config.peft.low_rank:
+        raise ConfigError(
+            f"aggregation.strategy: {name!r} needs the factors of LoRA, which peft.method = {config.peft.method!r} has "
+            'not; use "fedit" or "auto"'
+        )
     if strategy.reads is Reads.INDIVIDUAL and config.secure_sum.protocol != "plain":
         raise ConfigError(
             f"aggregation.strategy: {name!r} needs individual updates, which the secure sum hides; "
@@ -32,7 +40,9 @@ def choose_strategy(config: Config) -> tuple[Strategy, str]:
 
 
 def _best_for(config: Config) -> tuple[str, str]:
-    if any(math.isfinite(config.epsilon_of(client)) for client in config.client_names):
+    if not config.peft.low_rank:
+        return "fedit", f"{config.peft.method} has no factors, and the mean of its tensors is exact"
+    if any(config.is_private(client) for client in config.client_names):
         return "fedsvd", "under DP: noise enters B only, and re-orthogonalising between rounds costs no privacy"
     return "fedit", "without DP: both factors learn, and at few local steps the mean of factors is nearly exact"
 

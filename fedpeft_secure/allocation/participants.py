@@ -4,13 +4,18 @@ from fedpeft_secure.config import Config
 from fedpeft_secure.seeds import Seed
 
 
-def choose_cohort(config: Config, round_number: int) -> tuple[str, ...]:
-    """The clients of a round, sorted: everybody, or a seeded choice of `clients.per_round`.
+def choose_cohort(config: Config, round_number: int, *, gone: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The clients of a round, sorted: everybody, or a seeded choice of `clients.per_round` of those that are left.
 
     The choice is public, so budgets are planned for full participation: no amplification is claimed for it.
+
+    Args:
+        config: the run's.
+        round_number: from 1.
+        gone: clients that have left for good, because their budget or their rounds have ended.
     """
-    names = config.client_names
-    if config.clients.per_round == config.clients.count:
+    names = [name for name in config.client_names if name not in gone]
+    if config.clients.per_round >= len(names):
         return tuple(sorted(names))
     rng = Seed(config.seed).child("cohort", "round", round_number)
     chosen = rng.choice(len(names), size=config.clients.per_round, replace=False)

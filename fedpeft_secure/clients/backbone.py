@@ -1,7 +1,8 @@
 """The one model that all simulated clients share: its frozen part is loaded once, adapters are swapped in and out."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,9 +10,10 @@ from torch import Tensor
 import dp.persample
 from fedpeft_secure import methods, models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.clients.batches import Batch
+from fedpeft_secure.clients.batches import Batch, split_batch
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.persample import per_example
 from fedpeft_secure.seeds import Seed
 
 
@@ -61,6 +63,7 @@ def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, Adapter
     """
     device = choose_device(config.model.device)
     base = models.load_classifier(config.model, num_labels=num_labels, seed=models.head_seed(config))
+    _check_length(base, config)
     model, spec = methods.wrap(
         base,
         config.peft,
@@ -70,12 +73,32 @@ def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, Adapter
     model.to(device).eval()
     backbone = Backbone(
         model=model,
-        per_example=dp.persample.wrap(model),
+        per_example=dp.persample.wrap(model, split=split_batch),
         spec=spec,
         device=device,
         precision=choose_precision(config.training.precision, device),
     )
-    return backbone, methods.read_state(model)
+    chosen = per_example(
+        model,
+        replace(backbone, precision="fp32").losses,
+        max_length=config.model.max_length,
+        physical_batch=config.training.physical_batch,
+    )
+    return replace(backbone, per_example=chosen), methods.read_state(model)
+
+
+def _check_length(base: torch.nn.Module, config: Config) -> None:
+    """Virtual tokens take positions too."""
+    model: Any = base.config
+    positions = getattr(model, "max_position_embeddings", None)
+    if model.model_type == "roberta":  # counts from behind its padding id
+        positions -= model.pad_token_id + 1
+    virtual = config.peft.virtual_tokens if config.peft.method in ("prefix", "prompt") else 0
+    if positions is not None and config.model.max_length + virtual > positions:
+        raise ConfigError(
+            f"model.max_length: {config.model.max_length} and {virtual} virtual tokens exceed this model's {positions} "
+            "positions; lower it or peft.virtual_tokens"
+        )
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -15,12 +15,14 @@ from fedpeft_secure.data import LabelledTexts
 class Examples:
     """Tokenised texts with labels; private where they are a client's.
 
-    token_ids holds one list of ids a text, special tokens included; labels has shape (n,).
+    token_ids holds one list of ids a text, special tokens included; labels has shape (n,). groups, of shape (n,), says
+    which of the client's groups of budgets each is in; None where all share one.
     """
 
     token_ids: tuple[list[int], ...] = field(repr=False)
     labels: np.ndarray = field(repr=False)
     padding_id: int
+    groups: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -61,6 +63,12 @@ def physical_batches(
     by_length = sorted(indices.tolist(), key=lambda index: len(examples.token_ids[index]))
     for start in range(0, len(by_length), batch_size):
         yield _pad(examples, by_length[start : start + batch_size], device)
+
+
+def split_batch(batch: Batch) -> list[Batch]:
+    """The examples of a batch as batches of one, padded as they were."""
+    rows = zip(batch.input_ids.split(1), batch.attention_mask.split(1), batch.labels.split(1), strict=True)
+    return [Batch(input_ids=ids, attention_mask=mask, labels=label) for ids, mask, label in rows] if len(batch) else []
 
 
 def _pad(examples: Examples, chosen: list[int], device: torch.device) -> Batch:

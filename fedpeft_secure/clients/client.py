@@ -11,6 +11,7 @@ import dp
 import secagg
 from fedpeft_secure.aggregation.base import Strategy
 from fedpeft_secure.budgets import ClientBudget
+from fedpeft_secure.client_noise import encode_update
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.memory import load_memory, save_memory
@@ -78,14 +79,17 @@ class Client:
         self.policy.check(plan, client=self.name, budget=self.budget)
         trained = self.strategy.trainable(self.backbone.spec)
         sums = sum_plan(plan, dim=trained.size, directory=self.directory)
+        if self.budget.client_noise is not None:
+            self.budget.client_noise.check(plan, sums)
         release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
         stored = self.ledger.contribution(self.name, release)
         if stored is None:
             self._check_budget(plan)
             task = LocalTask(
-                plan=plan,
+                plan=plan.for_client(self.name),
                 trained=trained,
-                noise_multiplier=self.budget.noise_multiplier,
+                noise_multiplier=0.0 if self.budget.client_noise is not None else self.budget.noise_multiplier,
+                bound_gradients="clip_norm" if self.budget.client_noise is None else "nothing",
                 sampling=self.randomness.sampling(plan),
                 noise=self.randomness.noise(plan),
                 physical_batch=self.physical_batch,
@@ -109,6 +113,7 @@ class Client:
             min_cohort=self.policy.min_cohort,
             adversarial_fraction=self.policy.adversarial_fraction,
             malicious_server=not self.policy.trusts_server,
+            noised=self.budget.private,
         )
         return secure_sum(plan).client(
             sums,
@@ -128,25 +133,44 @@ class Client:
         """
         weight = None if plan.private else min(max(len(self.examples), 1), plan.max_weight)
         vector = self.strategy.encode(delta, self.backbone.spec)
+        if self.budget.client_noise is not None:
+            rng, source = self.randomness.rounding(plan), self.randomness.shares(plan)
+            vector = encode_update(self.budget.client_noise, plan, vector, rng=rng, source=source)
         try:
             return sums.encode(self.name, vector, weight=weight, rng=self.randomness.rounding(plan)).to_bytes()
         except secagg.CodecError:
             return UNSENDABLE
 
+    def shortage(self, plan: RoundPlan) -> str:
+        """Why the ledger has no room for this release, or empty: a public fact, asked before a cohort is chosen."""
+        release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
+        if self.ledger.contribution(self.name, release) is not None:
+            return ""
+        try:
+            self._check_budget(plan)
+        except dp.BudgetExceeded as error:
+            return str(error)
+        return ""
+
     def _event(self, plan: RoundPlan) -> dp.PrivacyEvent:
         """What this release is, from the plan that is followed, not from the one that was promised."""
+        own = plan.for_client(self.name)
+        if self.budget.client_noise is not None:
+            return self.budget.client_noise.event(steps=1)
         if not self.budget.private:
-            return dp.NonPrivate(steps=plan.local_steps)
-        return dp.SampledGaussian(
-            noise_multiplier=self.budget.noise_multiplier, sample_rate=plan.sample_rate, steps=plan.local_steps
-        )
+            return dp.NonPrivate(steps=own.local_steps)
+        noise_multiplier = self.budget.noise_multiplier
+        if own.groups:
+            groups = tuple(sorted((group.name, group.sample_rate) for group in own.groups))
+            return dp.GroupedGaussian(noise_multiplier=noise_multiplier, groups=groups, steps=own.local_steps)
+        return dp.SampledGaussian(noise_multiplier=noise_multiplier, sample_rate=own.sample_rate, steps=own.local_steps)
 
     def _check_budget(self, plan: RoundPlan) -> None:
         """Refuses before the work is done."""
         self.ledger.check(
             client=self.name,
             event=self._event(plan),
-            budget=dp.PrivacyBudget(epsilon=self.budget.epsilon, delta=self.budget.delta),
+            budget=self.budget.limit,
             accountant=self.privacy.accountant,
             relation=self.privacy.relation,
             unit=self.privacy.unit,
@@ -157,7 +181,7 @@ class Client:
             client=self.name,
             release=release,
             event=self._event(plan),
-            budget=dp.PrivacyBudget(epsilon=self.budget.epsilon, delta=self.budget.delta),
+            budget=self.budget.limit,
             contribution=contribution,
             accountant=self.privacy.accountant,
             relation=self.privacy.relation,

@@ -10,7 +10,9 @@ from fedpeft_secure.errors import DataError
 from fedpeft_secure.rundir import to_json, write_atomically
 
 
-def check_same_data(ledger: Path, clients: Mapping[str, LabelledTexts]) -> None:
+def check_same_data(
+    ledger: Path, clients: Mapping[str, LabelledTexts], groups: Mapping[str, tuple[str, ...]] | None = None
+) -> None:
     """Compares who holds what with what the ledger was begun with, and remembers it for a new ledger.
 
     Without this a client's spent budget could be escaped by another seed, partition or number of clients, under which
@@ -19,6 +21,8 @@ def check_same_data(ledger: Path, clients: Mapping[str, LabelledTexts]) -> None:
     Args:
         ledger: path of the ledger; the digest lies beside it, for the owner's eyes only.
         clients: everybody's examples.
+        groups: the group of privacy budgets of each of them, where there are any: who changes group would spend the
+            budget of another one.
 
     Raises:
         DataError: If any client holds other examples than before.
@@ -29,10 +33,22 @@ def check_same_data(ledger: Path, clients: Mapping[str, LabelledTexts]) -> None:
     for name in sorted(clients):
         together.update(name.encode() + b"\0" + fingerprint(clients[name]))
     now = {"data": together.hexdigest()}
-    if not path.exists():
-        write_atomically(path, to_json(now), mode=0o600)
-    elif json.loads(path.read_bytes()) != now:
+    if groups:
+        now["groups"] = _assignment(clients, groups)
+    before = json.loads(path.read_bytes()) if path.exists() else {}
+    if any(before.get(name, digest) != digest for name, digest in now.items()):
         raise DataError(
-            f"privacy.ledger: {ledger} has charges for other data: clients, partition, seed or examples changed; "
-            "restore them, or begin a new ledger for data that were never charged"
+            f"privacy.ledger: {ledger} has charges for other data: clients, partition, seed, examples or their groups "
+            "changed; restore them, or begin a new ledger for data that were never charged"
         )
+    if before | now != before:
+        write_atomically(path, to_json(before | now), mode=0o600)
+
+
+def _assignment(clients: Mapping[str, LabelledTexts], groups: Mapping[str, tuple[str, ...]]) -> str:
+    """A digest of which example is in which group, whatever their order."""
+    together = hashlib.sha256(b"fedpeft-secure/ledger-groups/v1\0")
+    for name in sorted(groups):
+        pairs = sorted(zip(clients[name].texts, groups[name], strict=True))
+        together.update(hashlib.sha256(json.dumps([name, pairs]).encode()).digest())
+    return together.hexdigest()

@@ -27,9 +27,15 @@ def load_memory(path: Path) -> secagg.ClientMemory:
 
 
 def save_memory(path: Path, memory: secagg.ClientMemory) -> None:
-    """Stores the memory durably, for the owner's eyes only; what is there already is not written again."""
-    data = memory.to_bytes()
-    if path.exists() and path.read_bytes() == data:
+    """Stores the memory durably, for the owner's eyes only; what is there already is not written again.
+
+    Raises:
+        secagg.RefusedError: If another session has stored something that this one did not know.
+    """
+    stored = load_memory(path)
+    memory.check_follows(stored)
+    if memory == stored:
         return
+    data = memory.to_bytes()
     path.parent.mkdir(mode=0o700, exist_ok=True)
     write_atomically(path, data, mode=0o600)

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
-from fedpeft_secure.budgets import ClientBudget
+from fedpeft_secure.budgets import ClientBudget, epsilon_limit
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
 AGREED = (
     "strategy", "local_steps", "sample_rate", "nominal_batch", "optimizer", "learning_rate", "clip_norm",
-    "noise_multiplier", "protocol", "malicious_server", "dropout_fraction", "codec_clip", "codec_bits",
+    "noise_multiplier", "protocol", "malicious_server", "dropout_fraction", "codec_clip", "codec_bits", "groups",
+    "mechanism", "count_weight",
 )  # fmt: skip
 """Terms of a plan that stay the same over a run: with others a server could outgrow the noise or provoke failures."""
 
@@ -51,14 +52,19 @@ class ClientPolicy:
             (not (plan.malicious_server or self.trusts_server), "the plan trusts the server, this client does not"),
             (budget.epsilon > self.max_epsilon, f"ε = {budget.epsilon:g} is above {self.max_epsilon:g}"),
             (plan.private != budget.private, "the plan and this client's budget disagree on privacy"),
-            *((self._broken(plan, term), f"{term} is not what was agreed for this run") for term in AGREED),
+            *((self._broken(plan, term, client), f"{term} is not what was agreed for this run") for term in AGREED),
         )
         for refused, reason in refusals:
             if refused:
                 raise PolicyError(f"{client} refuses round {plan.round}: {reason}")
 
-    def _broken(self, plan: RoundPlan, term: str) -> bool:
-        return self.agreed is not None and getattr(plan, term) != getattr(self.agreed, term)
+    def _broken(self, plan: RoundPlan, term: str, client: str) -> bool:
+        """Whether a term, as this client would follow it, is another one than it agreed to."""
+        if self.agreed is None:
+            return False
+        if term == "clip_norm" and self.agreed.count_weight > 0:
+            return False  # an adaptive clip norm follows released counts, and the noise is in units of it
+        return getattr(plan.for_client(client), term) != getattr(self.agreed.for_client(client), term)
 
 
 def simulated_policy(config: Config, client: str, *, agreed: RoundPlan) -> ClientPolicy:
@@ -66,7 +72,7 @@ def simulated_policy(config: Config, client: str, *, agreed: RoundPlan) -> Clien
     return ClientPolicy(
         min_cohort=config.secure_sum.min_cohort,
         adversarial_fraction=config.secure_sum.adversarial_fraction,
-        max_epsilon=config.epsilon_of(client),
+        max_epsilon=epsilon_limit(config, client),
         protocols=frozenset({config.secure_sum.protocol}),
         trusts_server=config.secure_sum.server == "curious",
         agreed=agreed,

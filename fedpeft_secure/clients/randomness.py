@@ -10,6 +10,7 @@ import numpy as np
 import dp.noise
 import dp.sampling
 import secagg
+from dp.distributed.words import SecureWords, SeededWords, WordSource
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.seeds import Seed
 
@@ -23,6 +24,10 @@ class Randomness(Protocol):
 
     def noise(self, plan: RoundPlan) -> dp.noise.Gaussian:
         """Draws the noise of DP-SGD."""
+        ...
+
+    def shares(self, plan: RoundPlan) -> WordSource:
+        """Draws the noise shares of distributed privacy."""
         ...
 
     def rounding(self, plan: RoundPlan) -> np.random.Generator:
@@ -48,6 +53,10 @@ class SeededRandomness:
     def noise(self, plan: RoundPlan) -> dp.noise.SeededGaussian:
         """See `Randomness`."""
         return dp.noise.SeededGaussian(self._stream("noise", plan))
+
+    def shares(self, plan: RoundPlan) -> WordSource:
+        """See `Randomness`."""
+        return SeededWords(self._stream("shares", plan))
 
     def rounding(self, plan: RoundPlan) -> np.random.Generator:
         """See `Randomness`."""
@@ -75,6 +84,11 @@ class SecureRandomness:
         """See `Randomness`."""
         del plan
         return dp.noise.SecureGaussian()
+
+    def shares(self, plan: RoundPlan) -> WordSource:
+        """See `Randomness`."""
+        del plan
+        return SecureWords()
 
     def rounding(self, plan: RoundPlan) -> np.random.Generator:
         """See `Randomness`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples, physical_batches
+from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
 
@@ -32,7 +34,10 @@ class LocalUpdate:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LocalTask:
-    """What a client trains with: the public plan, its own noise multiplier and its own randomness."""
+    """What a client trains with: the public plan, its own noise multiplier and its own randomness.
+
+    `bound_gradients` is what holds a mean gradient without noise: whole updates that are clipped later need nothing.
+    """
 
     plan: RoundPlan
     trained: AdapterSpec
@@ -40,6 +45,7 @@ class LocalTask:
     sampling: dp.sampling.Sampler
     noise: dp.noise.Gaussian
     physical_batch: int
+    bound_gradients: Literal["clip_norm", "nothing"] = "clip_norm"
 
 
 def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, task: LocalTask) -> LocalUpdate:
@@ -48,7 +54,7 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
     Guarantee: with noise_multiplier > 0 each step sees the examples only through one noised sum of clipped
     per-example gradients over a Poisson sample, so that the whole update is post-processing of
     `local_steps` sampled Gaussian mechanisms; a step whose sample is empty releases pure noise.
-    Assumes: the plan's sample_rate, nominal_batch and step count are public and the same for all clients.
+    Assumes: the plan's sample_rate, groups, clip_norm, nominal_batch and step count are public.
     Does not cover: noise that comes from seeds (simulation).
     """
     backbone.load(state)
@@ -57,7 +63,7 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
     optimizer = _optimizer(task.plan, list(parameters.values()))
     processed = 0
     for _ in range(task.plan.local_steps):
-        chosen = task.sampling.draw(len(examples), task.plan.sample_rate)
+        chosen = draw_sample(examples, task.plan, task.sampling)
         gradient = _private_gradient if task.noise_multiplier > 0 else _plain_gradient
         for name, value in gradient(backbone, examples, chosen, task).items():
             parameters[name].grad = value
@@ -66,6 +72,24 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
         processed += len(chosen)
     after = {name: value.detach().float().cpu().numpy() for name, value in parameters.items()}
     return LocalUpdate(delta={name: after[name] - state[name] for name in after}, examples=processed)
+
+
+def draw_sample(examples: Examples, plan: RoundPlan, sampler: dp.sampling.Sampler) -> np.ndarray:
+    """Indices of one step's Poisson sample: at the plan's rate, or at each group's own.
+
+    Args:
+        examples: the client's.
+        plan: as the client follows it (`RoundPlan.for_client`).
+        sampler: its randomness.
+
+    Raises:
+        PolicyError: If the plan names groups, and nobody knows which example is in which.
+    """
+    if plan.groups:
+        if examples.groups is None:
+            raise PolicyError("the plan gives groups of examples rates of their own, and these examples have no groups")
+        return dp.sampling.draw_by_group(sampler, examples.groups, tuple(group.sample_rate for group in plan.groups))
+    return sampler.draw(len(examples), plan.sample_rate)
 
 
 def _private_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray, task: LocalTask) -> dict[str, Tensor]:
@@ -91,6 +115,8 @@ def _plain_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray, 
         backbone.losses,
     )
     mean = {methods.public_name(name): value / max(len(chosen), 1) for name, value in summed.sums.items()}
+    if task.bound_gradients == "nothing":
+        return mean
     norm = torch.sqrt(sum((value.square().sum() for value in mean.values()), torch.tensor(0.0)))
     scale = torch.clamp(plan.clip_norm / (norm + 1e-12), max=1.0)
     return {name: value * scale for name, value in mean.items()}

@@ -62,6 +62,17 @@ def labelled_texts(
     return examples, class_names if declared and class_names else tuple(str(key) for key in order)
 
 
+def budget_groups(values: list[Any], *, source: str) -> tuple[str, ...]:
+    """The group of privacy budgets of each example.
+
+    Raises:
+        DataError: a value is missing, with its row.
+    """
+    return tuple(
+        _group(value, row=row, source=source, setting="data.budget_group") for row, value in enumerate(values, start=1)
+    )
+
+
 def _text(value: Any, *, row: int, source: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"data.text: row {row} of {source} has {_what(value)} where a text must be: fix or drop it")
@@ -81,11 +92,11 @@ def _label(value: Any, *, row: int, source: str) -> str | int:
     )
 
 
-def _group(value: Any, *, row: int, source: str) -> str:
+def _group(value: Any, *, row: int, source: str, setting: str = "data.partition.column") -> str:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)) or not str(value).strip():
-        raise DataError(f"data.partition.column: row {row} of {source} has no value: fix or drop it")
+        raise DataError(f"{setting}: row {row} of {source} has no value: fix or drop it")
     return str(value).strip()
 
 

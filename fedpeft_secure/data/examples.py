@@ -16,18 +16,21 @@ class LabelledTexts:
         texts: n texts.
         labels: (n,) class indices; copied to int64 and made read-only.
         groups: n values of the partition column, or None where the data have none.
+        budget_groups: n names of groups of privacy budgets, or None where the data have none.
     """
 
     texts: tuple[str, ...] = field(repr=False)
     labels: NDArray[np.int64] = field(repr=False)
     groups: tuple[str, ...] | None = field(default=None, repr=False)
+    budget_groups: tuple[str, ...] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         labels = np.array(self.labels, dtype=np.int64)
         if labels.shape != (len(self.texts),):
             raise ValueError(f"labels must have shape ({len(self.texts)},), one for each text; got {labels.shape}")
-        if self.groups is not None and len(self.groups) != len(self.texts):
-            raise ValueError(f"groups must have {len(self.texts)} entries, one for each text; got {len(self.groups)}")
+        for name, values in (("groups", self.groups), ("budget_groups", self.budget_groups)):
+            if values is not None and len(values) != len(self.texts):
+                raise ValueError(f"{name} must have {len(self.texts)} entries, one for each text; got {len(values)}")
         labels.flags.writeable = False
         object.__setattr__(self, "labels", labels)
 
@@ -41,6 +44,7 @@ class LabelledTexts:
             texts=tuple(self.texts[index] for index in chosen),
             labels=self.labels[chosen],
             groups=None if self.groups is None else tuple(self.groups[index] for index in chosen),
+            budget_groups=None if self.budget_groups is None else tuple(self.budget_groups[index] for index in chosen),
         )
 
 

@@ -25,6 +25,8 @@ def load(config: DataConfig, *, clients: int, seed: Seed) -> FederatedData:
     if config.validation_fraction + config.test_fraction > 0.9:
         raise DataError("data.validation_fraction + data.test_fraction leave under a tenth for training: lower them")
     if config.name == "synthetic":
+        if config.budget_group:
+            raise DataError("data.budget_group: synthetic data have no columns; leave it away")
         return synthetic_clients(config, clients=clients, seed=seed)
     source = read_source(config)
     parts = split(

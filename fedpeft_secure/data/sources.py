@@ -2,7 +2,7 @@
 
 import difflib
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +10,7 @@ import pyarrow.compute
 import pyarrow.csv
 
 from fedpeft_secure.config import DataConfig
-from fedpeft_secure.data.columns import column_values, labelled_texts
+from fedpeft_secure.data.columns import budget_groups, column_values, labelled_texts
 from fedpeft_secure.data.examples import LabelledTexts
 from fedpeft_secure.data.files import FILE_SUFFIXES, read_table
 from fedpeft_secure.data.hub import read_hub
@@ -38,6 +38,7 @@ def read_source(config: DataConfig) -> Source:
         DataError: nothing by that name can be read, a column is missing, or a row cannot be used.
     """
     if config.name == "rotten_tomatoes":
+        _refuse_column(config)
         return _rotten_tomatoes()
     path = Path(config.name)
     if path.suffix.lower() in FILE_SUFFIXES or path.is_file():
@@ -48,6 +49,14 @@ def read_source(config: DataConfig) -> Source:
     remedy = f"name a built-in data set ({', '.join(BUILT_IN)}), a file, or a data set id of the hub"
     table, class_names = read_hub(config.name, label=config.label, remedy=remedy)
     return _from_table(table, config=config, source=config.name, class_names=class_names)
+
+
+def _refuse_column(config: DataConfig) -> None:
+    if config.budget_group:
+        raise DataError(
+            f"data.budget_group: {config.name} has no such column; leave it away, and examples are dealt to the groups "
+            "by their shares"
+        )
 
 
 def _from_table(table: pd.DataFrame, *, config: DataConfig, source: str, class_names: tuple[str, ...] | None) -> Source:
@@ -61,6 +70,9 @@ def _from_table(table: pd.DataFrame, *, config: DataConfig, source: str, class_n
         source=source,
         class_names=class_names,
     )
+    if config.budget_group:
+        named = column_values(table, config.budget_group, setting="data.budget_group", source=source)
+        examples = replace(examples, budget_groups=budget_groups(named, source=source))
     description = f"{len(examples):,} texts of {len(classes)} classes from {source}"
     return Source(examples=examples, classes=classes, description=description, public_text=False)
 

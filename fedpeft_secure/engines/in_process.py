@@ -10,6 +10,7 @@ from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.events import ClientTrained, Listener, PhaseStarted
+from fedpeft_secure.key_holder import SimulatedKeyHolder
 from fedpeft_secure.plans import RoundPlan, pack_request
 from fedpeft_secure.secure_sums import secure_sum, sum_plan
 
@@ -42,6 +43,7 @@ def run_round(
     *,
     dim: int,
     directory: secagg.KeyDirectory,
+    key_holder: SimulatedKeyHolder | None = None,
     drop: Mapping[str, frozenset[str]],
     listen: Listener,
 ) -> RoundOutcome:
@@ -53,6 +55,7 @@ def run_round(
         clients: by name; those of the cohort take part.
         dim: length of an encoded update.
         directory: the pinned keys.
+        key_holder: the third party, where the protocol has one.
         drop: {phase of the secure sum: clients that vanish before it}, in simulation.
         listen: told about progress.
     """
@@ -74,7 +77,7 @@ def run_round(
         listen(ClientTrained(round=plan.round, client=name, position=position, cohort=len(plan.cohort)))
     trained = time.perf_counter()
     listen(PhaseStarted(name="secure sum", round=plan.round))
-    aggregate, failure = _add_up(plan, sessions, clients, recorder, dim=dim, directory=directory)
+    aggregate, failure = _add_up(plan, sessions, clients, recorder, dim=dim, directory=directory, key_holder=key_holder)
     seconds = {"training": trained - started, "secure_sum": time.perf_counter() - trained}
     return RoundOutcome(
         aggregate=aggregate,
@@ -93,12 +96,15 @@ def _add_up(
     *,
     dim: int,
     directory: secagg.KeyDirectory,
+    key_holder: SimulatedKeyHolder | None,
 ) -> tuple[secagg.Aggregate | None, str]:
     def remember(name: str, memory: secagg.ClientMemory) -> None:
         clients[name].remember(memory)
 
     server = secure_sum(plan).server(sum_plan(plan, dim=dim, directory=directory), directory=directory)
     try:
-        return secagg.drive(server, sessions, recorder, remember=remember), ""
-    except secagg.RoundFailedError as error:
+        third = None if key_holder is None else key_holder.session(plan, dim=dim)
+        keep = None if key_holder is None else key_holder.keep
+        return secagg.drive(server, sessions, recorder, remember=remember, key_holder=third, keep=keep), ""
+    except (secagg.RoundFailedError, secagg.RefusedError, PolicyError) as error:
         return None, str(error)

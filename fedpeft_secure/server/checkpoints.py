@@ -10,7 +10,7 @@ from safetensors.numpy import save as save_safetensors
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation.server_optimizers import ServerOptimizer
-from fedpeft_secure.result import RoundRecord
+from fedpeft_secure.result import Departure, RoundRecord
 from fedpeft_secure.rundir import RunDirectory, to_json, write_atomically
 
 ADAPTER, OPTIMIZER = "adapter/", "optimizer/"
@@ -25,12 +25,21 @@ class Progress:
         state: the adapter.
         optimizer: the server's optimiser.
         records: a record for each finished round.
+        left: who left after the last of them, when the run could not go on.
+        ended: why the run ended before its last round, or empty.
     """
 
     rounds_done: int
     state: AdapterState
     optimizer: ServerOptimizer
     records: tuple[RoundRecord, ...]
+    left: tuple[Departure, ...] = ()
+    ended: str = ""
+
+    @property
+    def departures(self) -> tuple[Departure, ...]:
+        """Everybody who left, in order."""
+        return (*(departure for record in self.records for departure in record.left), *self.left)
 
 
 def save_checkpoint(directory: RunDirectory, progress: Progress) -> None:

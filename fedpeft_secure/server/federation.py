@@ -1,26 +1,31 @@
 """All parties of a simulated run in one process: model, data, clients, keys and the public facts about them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 import dp
+import dp.noise
 import secagg
 from fedpeft_secure import models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation import ServerOptimizer, Strategy, choose_strategy, server_optimizer
-from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets, planned_steps
+from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
+from fedpeft_secure.client_budgets import plan_client_budgets
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.groups import group_indices
 from fedpeft_secure.clients.memory import memory_file
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import FederatedData, LabelledTexts, load
-from fedpeft_secure.errors import ConfigError
-from fedpeft_secure.events import Listener, PhaseStarted
+from fedpeft_secure.events import Listener, Notice, PhaseStarted
+from fedpeft_secure.key_holder import SimulatedKeyHolder
+from fedpeft_secure.plans import RoundPlan
+from fedpeft_secure.protocols import with_decided_protocol
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.planning import plan_round
 
@@ -40,6 +45,8 @@ class Federation:
         clients: by name.
         ledger: that of all simulated clients.
         keys: everybody's identities, in simulation.
+        key_holder: the third party, where the secure sum has one.
+        protocol_reason: why this secure sum.
         start: the adapter before the first round.
         validation, test: public examples, tokenised.
     """
@@ -55,6 +62,8 @@ class Federation:
     clients: dict[str, Client] = field(repr=False)
     ledger: dp.Ledger = field(repr=False)
     keys: secagg.Cohort = field(repr=False)
+    key_holder: SimulatedKeyHolder | None = field(repr=False)
+    protocol_reason: str
     start: AdapterState = field(repr=False)
     validation: Examples = field(repr=False)
     test: Examples = field(repr=False)
@@ -74,6 +83,13 @@ class Federation:
         """The server's optimiser before its first step."""
         return server_optimizer(self.config.training, self.trained, private=self.private)
 
+    def server_noise(self, plan: RoundPlan) -> dp.noise.Gaussian:
+        """The source of a trusted server's noise in a round."""
+        if noise_kind(self.config) == "secure":
+            return dp.noise.SecureGaussian()
+        stream = Seed(self.config.seed).child("server noise", "round", plan.round, "attempt", plan.attempt)
+        return dp.noise.SeededGaussian(stream)
+
     def tokenise(self, texts: LabelledTexts) -> Examples:
         """Texts as the clients see theirs."""
         return tokenise(texts, self.tokenizer, max_length=self.config.model.max_length)
@@ -85,23 +101,35 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     Raises:
         InputError: If data, model or budgets cannot be used.
     """
+    chosen = config.secure_sum.protocol
+    config, protocol_reason = with_decided_protocol(config)
+    if config.secure_sum.protocol != chosen:
+        listen(Notice(text=f"secure sum: {config.secure_sum.protocol}, {protocol_reason}"))
     seed = Seed(config.seed)
-    budgets = plan_budgets(config)
+    by_example = config.privacy.unit == "example"
+    budgets = plan_budgets(config) if by_example else ()  # a wrong budget is found before anything is loaded
     strategy, reason = choose_strategy(config)
     listen(PhaseStarted(name=f"loading data {config.data.name!r}"))
     data = load(config.data, clients=config.clients.count, seed=seed)
     listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
     tokenizer = models.load_tokenizer(config.model)
     backbone, start = load_backbone(config, num_labels=len(data.classes))
+    if not by_example:
+        budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
+    elif any(budget.private for budget in budgets):
+        listen(Notice(text=f"gradients of single examples: {backbone.per_example.description}"))
     # In one process everybody's identity may follow from the seed; a deployed client makes its own (`fedpeft keys`).
-    keys = secagg.Cohort.generate(
-        config.client_names, secagg.seeded_entropy(seed.entropy("identities").to_bytes(16, "big"))
-    )
+    third_party = config.secure_sum.protocol in secagg.ONE_MESSAGE
+    make_keys = secagg.Cohort.with_key_holder if third_party else secagg.Cohort.generate
+    keys = make_keys(config.client_names, secagg.seeded_entropy(seed.entropy("identities").to_bytes(16, "big")))
     agreed = plan_round(config, run=run, round_number=1, attempt=0, state=start, strategy=strategy, budgets=budgets)
     clients = {
         budget.client: Client(
             name=budget.client,
-            examples=tokenise(texts, tokenizer, max_length=config.model.max_length),
+            examples=replace(
+                tokenise(texts, tokenizer, max_length=config.model.max_length),
+                groups=group_indices(texts, config, budget.client),
+            ),
             budget=budget,
             policy=simulated_policy(config, budget.client, agreed=agreed),
             privacy=config.privacy,
@@ -128,38 +156,14 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         clients=clients,
         ledger=ledger,
         keys=keys,
+        key_holder=(
+            SimulatedKeyHolder(keys=keys, min_cohort=config.secure_sum.min_cohort, seed=seed) if third_party else None
+        ),
+        protocol_reason=protocol_reason,
         start=start,
         validation=tokenise(data.validation, tokenizer, max_length=config.model.max_length),
         test=tokenise(data.test, tokenizer, max_length=config.model.max_length),
     )
-
-
-def check_affordable(federation: Federation) -> None:
-    """Refuses a run whose rounds some client's ledger has no room for, before anything is trained or charged.
-
-    Raises:
-        ConfigError: Names the client and the remedy.
-    """
-    privacy, steps = federation.config.privacy, planned_steps(federation.config)
-    for name, client in federation.clients.items():
-        if not client.budget.private:
-            continue
-        event = dp.SampledGaussian(
-            noise_multiplier=client.budget.noise_multiplier, sample_rate=client.budget.sample_rate, steps=steps
-        )
-        try:
-            client.ledger.check(
-                client=name,
-                event=event,
-                budget=dp.PrivacyBudget(epsilon=client.budget.epsilon, delta=client.budget.delta),
-                accountant=privacy.accountant,
-                relation=privacy.relation,
-                unit=privacy.unit,
-            )
-        except dp.BudgetExceeded as error:
-            raise ConfigError(
-                f"privacy.epsilon: the ledger leaves no room for this run: {error}; or raise privacy.epsilon"
-            ) from error
 
 
 def _randomness(config: Config, seed: Seed, client: str) -> Randomness:

@@ -13,16 +13,19 @@ import dp
 import secagg
 from fedpeft_secure import methods
 from fedpeft_secure.clients.data_guard import check_same_data
+from fedpeft_secure.clients.groups import group_names
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
-from fedpeft_secure.events import Listener, PhaseStarted, RunStarted
+from fedpeft_secure.events import Listener, Notice, PhaseStarted, RunStarted
+from fedpeft_secure.per_client import resolve
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.preflight import check
 from fedpeft_secure.result import AttackRow, Result
 from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run, shows_text, write_atomically
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
+from fedpeft_secure.server.departures import check_affordable
 from fedpeft_secure.server.evaluation import Predictions, predict
-from fedpeft_secure.server.federation import Federation, build_federation, check_affordable
+from fedpeft_secure.server.federation import Federation, build_federation
 from fedpeft_secure.server.ledger_heads import check_ledger
 from fedpeft_secure.server.loop import train_rounds
 from fedpeft_secure.server.outcome import Measured, build_result
@@ -82,9 +85,12 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
             federation = build_federation(
                 config, run=run_name(directory), ledger=ledger, ledger_path=path, listen=listen
             )
-            check_same_data(path, dict(zip(config.client_names, federation.data.clients, strict=True)))
+            holders = dict(zip(config.client_names, federation.data.clients, strict=True))
+            groups = {name: group_names(texts, config, name) for name, texts in holders.items()}
+            check_same_data(path, holders, {name: found for name, found in groups.items() if found})
             if not resume:
-                check_affordable(federation)
+                for notice in check_affordable(federation):
+                    listen(Notice(text=notice))
         first = Progress(
             rounds_done=0,
             state=federation.start,
@@ -141,6 +147,7 @@ def _open(config: Config | None, root: Path, *, resume: bool) -> tuple[RunDirect
     if not resume:
         if config is None:
             raise InputError("a new run needs a configuration")
+        config = resolve(config)
         check(config)
         config = _with_absolute_ledger(config)
         return create_run(root, config), config
@@ -202,9 +209,9 @@ def _headline(federation: Federation, progress: Progress) -> RunStarted:
         clients=config.clients.count,
         private=private,
         headline=(
-            f"{config.model.name} + {config.peft.method} r={config.peft.rank} on {federation.data.description}; "
+            f"{config.model.name} + {config.peft.description} on {federation.data.description}; "
             f"{config.clients.count} clients, {config.training.rounds} rounds, {federation.strategy.name} "
-            f"({federation.strategy_reason}), {config.secure_sum.protocol} sum; {guarantee}; "
+            f"({federation.strategy_reason}), {federation.config.secure_sum.protocol} sum; {guarantee}; "
             f"{federation.backbone.device.type}, {federation.backbone.precision}"
         ),
     )

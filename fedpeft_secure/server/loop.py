@@ -9,19 +9,20 @@ import numpy as np
 import secagg
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.budgets import noise_kind
+from fedpeft_secure.client_noise import read_sum
 from fedpeft_secure.engines.dropouts import simulated_dropouts
 from fedpeft_secure.engines.in_process import RoundOutcome, run_round
 from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.events import Listener, Notice, PhaseStarted, RoundFinished
 from fedpeft_secure.plans import RoundPlan
-from fedpeft_secure.result import RoundRecord
+from fedpeft_secure.result import Departure, RoundRecord
 from fedpeft_secure.rundir import RunDirectory, write_rounds
 from fedpeft_secure.secure_sums import secure_sum
 from fedpeft_secure.server.checkpoints import Progress, next_attempt, save_checkpoint
+from fedpeft_secure.server.departures import NextRound, next_round
 from fedpeft_secure.server.evaluation import Predictions, predict
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.ledger_heads import ledger_head
-from fedpeft_secure.server.planning import plan_round
 
 MAX_FAILED_IN_A_ROW = 3
 
@@ -34,6 +35,7 @@ def train_rounds(
     """Plays the rounds that are left.
 
     A round whose secure sum fails leaves the adapter as it was; what its clients were charged stays charged.
+    Clients whose budget ends leave; once too few are left for a sum, the run ends with the adapter that it has.
 
     Args:
         federation: all parties.
@@ -43,27 +45,27 @@ def train_rounds(
         listen: told about progress.
 
     Raises:
-        RunFailedError: If every client refuses, three rounds in a row fail, or all rounds did.
+        RunFailedError: If every client refuses, three rounds in a row fail, all rounds did, or too few clients can
+            still afford the first.
     """
     config = federation.config
     while progress.rounds_done < config.training.rounds:
         number = progress.rounds_done + 1
         repeatable = noise_kind(config) != "secure"
-        plan = plan_round(
-            config,
-            run=federation.run,
-            round_number=number,
-            attempt=next_attempt(directory, number, repeatable=repeatable),
-            state=progress.state,
-            strategy=federation.strategy,
-            budgets=federation.budgets,
-        )
+        attempt = next_attempt(directory, number, repeatable=repeatable)
+        upcoming = next_round(federation, progress, attempt=attempt)
+        plan = upcoming.plan
+        for departure in upcoming.left:
+            listen(Notice(text=f"{departure.client} leaves after round {number - 1}: {departure.reason}"))
+        if plan is None:
+            return _end_early(progress, upcoming, listen)
         outcome = run_round(
             plan,
             progress.state,
             federation.clients,
             dim=federation.trained.size,
             directory=federation.keys.directory,
+            key_holder=federation.key_holder,
             drop=simulated_dropouts(config, plan, secure_sum(plan).phases),
             listen=listen,
         )
@@ -71,7 +73,7 @@ def train_rounds(
             listen(Notice(text=f"round {number}: {refusal}"))
         if outcome.aggregate is not None:
             record(plan, outcome.transcript)
-        progress = _close_round(federation, progress, plan, outcome, listen)
+        progress = _close_round(federation, progress, plan, outcome, upcoming.left, listen)
         save_checkpoint(directory, progress)
         write_rounds(directory, list(progress.records))
         listen(RoundFinished(record=progress.records[-1], rounds=config.training.rounds))
@@ -79,18 +81,36 @@ def train_rounds(
     return progress
 
 
-def _close_round(
-    federation: Federation, progress: Progress, plan: RoundPlan, outcome: RoundOutcome, listen: Listener
+def _end_early(progress: Progress, upcoming: NextRound, listen: Listener) -> Progress:
+    if not progress.records:
+        raise RunFailedError(
+            f"too few clients can still afford a round: {upcoming.too_few}; raise budgets or plan fewer rounds"
+        )
+    ended = f"the run ended after round {progress.rounds_done}, because too few clients were left: {upcoming.too_few}"
+    listen(Notice(text=ended))
+    return replace(progress, left=upcoming.left, ended=ended)
+
+
+def _close_round(  # noqa: PLR0917 - one caller
+    federation: Federation,
+    progress: Progress,
+    plan: RoundPlan,
+    outcome: RoundOutcome,
+    left: tuple[Departure, ...],
+    listen: Listener,
 ) -> Progress:
     started = time.perf_counter()
-    state, optimizer = progress.state, progress.optimizer
+    state, optimizer, below_clip = progress.state, progress.optimizer, None
     if outcome.aggregate is not None:
-        state, optimizer = federation.strategy.apply(state, outcome.aggregate.mean, federation.backbone.spec, optimizer)
+        mean, below_clip = _released(federation, plan, outcome.aggregate)
+        state, optimizer = federation.strategy.apply(state, mean, federation.backbone.spec, optimizer)
         _refuse_useless_step(progress.state, state)
     applied = time.perf_counter()
     quality = _validate(federation, plan, state, listen)
     seconds = outcome.seconds | {"server": applied - started, "validation": time.perf_counter() - applied}
-    finished = _record(federation, plan, outcome, state, quality=quality, seconds=seconds)
+    finished = _record(federation, plan, outcome, state, left=left, quality=quality, seconds=seconds)
+    if federation.budgets[0].client_noise is not None:
+        finished = finished.model_copy(update={"clip_norm": plan.clip_norm, "below_clip": below_clip})
     return replace(
         progress,
         rounds_done=plan.round,
@@ -98,6 +118,15 @@ def _close_round(
         optimizer=optimizer,
         records=(*progress.records, finished),
     )
+
+
+def _released(federation: Federation, plan: RoundPlan, aggregate: secagg.Aggregate) -> tuple[np.ndarray, float | None]:
+    """The mean update that the sum stands for, and the noised share of short updates where the clip norm adapts."""
+    noise = federation.budgets[0].client_noise
+    if noise is None:
+        return aggregate.mean, None
+    found = read_sum(noise, plan, aggregate, server_noise=lambda: federation.server_noise(plan))
+    return found.mean, found.below_clip
 
 
 def _validate(federation: Federation, plan: RoundPlan, state: AdapterState, listen: Listener) -> Predictions | None:
@@ -114,6 +143,7 @@ def _record(
     outcome: RoundOutcome,
     state: AdapterState,
     *,
+    left: tuple[Departure, ...],
     quality: Predictions | None,
     seconds: dict[str, float],
 ) -> RoundRecord:
@@ -126,6 +156,7 @@ def _record(
         attempt=plan.attempt,
         survivors=survivors,
         dropped=tuple(name for name in plan.cohort if name not in survivors),
+        left=left,
         failure=outcome.failure,
         accuracy=None if quality is None else quality.accuracy,
         loss=None if quality is None else quality.loss,
@@ -143,7 +174,7 @@ def spent(federation: Federation) -> dict[str, float]:
     privacy = federation.config.privacy
     return {
         name: client.ledger.spent(
-            name, delta=privacy.delta, accountant=privacy.accountant, relation=privacy.relation
+            name, delta=client.budget.delta, accountant=privacy.accountant, relation=privacy.relation
         ).epsilon
         for name, client in federation.clients.items()
     }

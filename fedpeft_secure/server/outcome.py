@@ -1,30 +1,28 @@
 """Puts the figures of a finished run together."""
 
-import math
 import resource
 import sys
 from typing import Protocol
 
-import dp
-from fedpeft_secure import models
-from fedpeft_secure.budgets import noise_kind
+from fedpeft_secure import methods, models
+from fedpeft_secure.budgets import clip_norm_of, noise_kind
 from fedpeft_secure.doctor import processor, versions
 from fedpeft_secure.result import (
-    AggregatePrivacy,
     AttackRow,
     ClientPrivacy,
     Communication,
     Compute,
     Environment,
+    GroupPrivacy,
     Privacy,
     Result,
     Setup,
     Utility,
 )
-from fedpeft_secure.secure_sums import corrupt_clients, sum_plan
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.ledger_heads import ledger_head
+from fedpeft_secure.server.statements import aggregate_privacy, clients_assumptions
 
 FP32_BYTES = 4
 
@@ -117,10 +115,11 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
         data=federation.data.description,
         clients=config.clients.count,
         rounds=config.training.rounds,
-        method=f"{config.peft.method}, rank {config.peft.rank}, {', '.join(config.peft.targets)}",
+        method=config.peft.description,
         strategy=federation.strategy.name,
         strategy_reason=federation.strategy_reason,
         protocol=config.secure_sum.protocol,
+        protocol_reason=federation.protocol_reason,
         server=config.secure_sum.server,
         train_examples=sum(len(texts) for texts in federation.data.clients),
         public_text=federation.data.public_text,
@@ -133,6 +132,9 @@ def _warnings(progress: Progress) -> tuple[str, ...]:
     failed = sum(bool(record.failure) for record in progress.records)
     if failed:
         found.append(f"{failed} rounds failed in the secure sum and changed nothing; their charges stand")
+    if progress.ended:
+        found.append(progress.ended)
+    found += [f"{left.client} left after round {left.after_round}: {left.reason}" for left in progress.departures]
     return tuple(found)
 
 
@@ -144,8 +146,11 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
         relation=privacy.relation,
         accountant=privacy.accountant,
         noise=noise_kind(federation.config),  # type: ignore[arg-type]  # checked by the model
+        mechanism="per_example" if (noise := federation.budgets[0].client_noise) is None else noise.mechanism,
         clients=tuple(_client_row(federation, budget.client) for budget in federation.budgets),
-        aggregate=_aggregate(federation, progress),
+        clients_assumptions=clients_assumptions(federation),
+        aggregate=aggregate_privacy(federation, progress.records),
+        departures=progress.departures,
         ledger=ledger_head(federation.ledger),
     )
 
@@ -153,65 +158,40 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
 def _client_row(federation: Federation, client: str) -> ClientPrivacy:
     privacy, budget = federation.config.privacy, federation.clients[client].budget
     ledger = federation.clients[client].ledger
-    spent = ledger.spent(client, delta=privacy.delta, accountant=privacy.accountant, relation=privacy.relation)
+
+    def spent(group: str | None) -> float:
+        return ledger.spent(
+            client, delta=budget.delta, accountant=privacy.accountant, relation=privacy.relation, group=group
+        ).epsilon
+
+    charges = ledger.history(client)
     return ClientPrivacy(
         client=client,
         epsilon_budget=budget.epsilon,
-        epsilon_spent=spent.epsilon,
-        delta=privacy.delta,
+        epsilon_spent=spent(None),
+        delta=budget.delta,
         noise_multiplier=budget.noise_multiplier,
         sample_rate=budget.sample_rate,
-        steps=sum(charge.event.steps for charge in ledger.history(client)),
-    )
-
-
-def _aggregate(federation: Federation, progress: Progress) -> AggregatePrivacy | None:
-    """What the sums alone reveal: the noise of every honest survivor protects every example in the sum.
-
-    The variances of n honest survivors add up to Σ σ_k² ≥ n·min σ², where n is the fewest that any accepted sum holds.
-    Only a release that is linear in its noise adds up so: with a second local step, or an adaptive client optimiser, a
-    client reacts to its own noise alone, and nothing is claimed.
-    """
-    sums, training, privacy = federation.config.secure_sum, federation.config.training, federation.config.privacy
-    linear = training.local_steps == 1 and training.optimizer == "sgd"
-    if not federation.private or sums.protocol == "plain" or not linear:
-        return None
-    honest = _guaranteed_honest(federation)
-    noise = min(budget.noise_multiplier for budget in federation.budgets) * math.sqrt(honest)
-    epsilon = dp.epsilon(
-        noise_multiplier=noise,
-        sample_rate=training.sample_rate,
-        steps=sum(record.attempt + 1 for record in progress.records),
-        delta=privacy.delta,
-        accountant=privacy.accountant,
-        relation=privacy.relation,
-    )
-    colluders = corrupt_clients(sums.adversarial_fraction, federation.config.clients.count)
-    return AggregatePrivacy(
-        epsilon=epsilon,
-        delta=privacy.delta,
-        noise_multiplier=noise,
-        honest_survivors=honest,
-        assumptions=(
-            f"whoever attacks sees only the sums of this run: the {sums.protocol} sum holds against a {sums.server} "
-            f"server with at most {colluders} colluding clients; every sum that clients help to open then holds "
-            f"{honest} honest survivors or more, whose noise adds up"
+        steps=sum(charge.event.steps for charge in charges if charge.release.run == federation.run),
+        ledger_steps=sum(charge.event.steps for charge in charges),
+        clip_norm=clip_norm_of(federation.config, budget),
+        groups=tuple(
+            GroupPrivacy(
+                group=group.name,
+                epsilon_budget=group.epsilon,
+                epsilon_spent=spent(group.name),
+                share=group.share,
+                sample_rate=group.sample_rate,
+            )
+            for group in budget.groups
         ),
     )
-
-
-def _guaranteed_honest(federation: Federation) -> int:
-    """The fewest honest survivors of any sum that clients help to open, whatever the server says."""
-    plan = next(iter(federation.clients.values())).policy.agreed
-    if plan is None:
-        return 1
-    return sum_plan(plan, dim=federation.trained.size, directory=federation.keys.directory).guaranteed_honest
 
 
 def _communication(federation: Federation, progress: Progress) -> Communication:
     finished = [record for record in progress.records if record.survivors] or list(progress.records)
     upload = round(sum(record.upload_bytes for record in finished) / len(finished))
-    full = FP32_BYTES * full_model_values(federation)
+    full = FP32_BYTES * methods.base_values(federation.backbone.model)
     return Communication(
         upload_bytes=upload,
         download_bytes=round(sum(record.download_bytes for record in finished) / len(finished)),
@@ -219,13 +199,6 @@ def _communication(federation: Federation, progress: Progress) -> Communication:
         full_finetuning_bytes=full,
         upload_ratio=full / max(upload, 1),
     )
-
-
-def full_model_values(federation: Federation) -> int:
-    """How many values full fine-tuning would send: all of the base model with its head."""
-    everything = sum(parameter.numel() for parameter in federation.backbone.model.parameters())
-    # PEFT keeps the original of the trained head, so without the adapter what is left is the model with its head.
-    return everything - federation.backbone.spec.size
 
 
 def _seconds(progress: Progress, seconds: dict[str, float]) -> dict[str, float]:

@@ -3,9 +3,9 @@
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.base import Strategy
 from fedpeft_secure.allocation import choose_cohort
-from fedpeft_secure.budgets import ClientBudget
+from fedpeft_secure.budgets import ClientBudget, clip_norm_of, divisor
 from fedpeft_secure.config import Config
-from fedpeft_secure.plans import RoundPlan, codec_clip
+from fedpeft_secure.plans import GroupRate, OwnTerms, RoundPlan, codec_clip
 
 
 def plan_round(
@@ -17,6 +17,8 @@ def plan_round(
     state: AdapterState,
     strategy: Strategy,
     budgets: tuple[ClientBudget, ...],
+    gone: frozenset[str] = frozenset(),
+    clip_norm: float | None = None,
 ) -> RoundPlan:
     """The plan of one round.
 
@@ -27,16 +29,17 @@ def plan_round(
         attempt: from 0; another attempt is another release.
         state: the adapter that is sent out.
         strategy: how updates are aggregated.
-        budgets: every client's plan; the largest noise decides the codec's range.
+        budgets: every client's plan; the largest range that one of them needs is the codec's.
+        gone: who has left the cohort for good.
+        clip_norm: where it has adapted; None for the configured one.
     """
+    noise = budgets[0].client_noise
     training, sums = config.training, config.secure_sum
-    noise = max(budget.noise_multiplier for budget in budgets)
-    clip = codec_clip(training, clip_norm=config.privacy.clip_norm, noise_multiplier=noise)
     return RoundPlan(
         run=run,
         round=round_number,
         attempt=attempt,
-        cohort=choose_cohort(config, round_number),
+        cohort=choose_cohort(config, round_number, gone=gone),
         model_hash=state.digest().hex(),
         strategy=strategy.name,
         local_steps=training.local_steps,
@@ -44,14 +47,51 @@ def plan_round(
         nominal_batch=training.nominal_batch,
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
-        clip_norm=config.privacy.clip_norm,
-        noise_multiplier=noise,
+        clip_norm=clip_norm or config.privacy.clip_norm,
+        noise_multiplier=max(budget.noise_multiplier for budget in budgets),
         protocol=sums.protocol,
         malicious_server=sums.server == "malicious",
         min_cohort=sums.min_cohort,
         adversarial_fraction=sums.adversarial_fraction,
         dropout_fraction=sums.dropout_fraction,
-        codec_clip=clip if sums.clip == "auto" else sums.clip,
+        codec_clip=_widest(config, budgets) if sums.clip == "auto" else sums.clip,
         codec_bits=sums.bits,
         private=budgets[0].private,
+        mechanism="per_example" if noise is None else noise.mechanism,
+        count_weight=0.0 if noise is None else noise.count_weight,
+        own_terms=()
+        if noise is not None
+        else tuple(terms for budget in budgets if (terms := _own_terms(config, budget)) is not None),
     )
+
+
+def _widest(config: Config, budgets: tuple[ClientBudget, ...]) -> float:
+    """The range of values that fits every client, and stays the same whoever is in the cohort."""
+    if budgets[0].client_noise is not None:
+        return budgets[0].client_noise.largest_norm
+    return max(
+        codec_clip(
+            config.training,
+            clip_norm=clip_norm_of(config, budget),
+            noise_multiplier=budget.noise_multiplier,
+            nominal_batch=divisor(config, budget),
+        )
+        for budget in budgets
+    )
+
+
+def _own_terms(config: Config, budget: ClientBudget) -> OwnTerms | None:
+    terms = OwnTerms(
+        client=budget.client,
+        sample_rate=budget.sample_rate,
+        clip_norm=clip_norm_of(config, budget),
+        nominal_batch=divisor(config, budget),
+        groups=tuple(GroupRate(name=group.name, sample_rate=group.sample_rate) for group in budget.groups),
+    )
+    common = OwnTerms(
+        client=budget.client,
+        sample_rate=config.training.sample_rate,
+        clip_norm=config.privacy.clip_norm,
+        nominal_batch=config.training.nominal_batch,
+    )
+    return None if terms == common else terms

@@ -22,6 +22,7 @@ from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.engines.in_process import run_round
 from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.events import ignore
+from fedpeft_secure.key_holder import SimulatedKeyHolder
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.federation import Federation
@@ -70,12 +71,17 @@ def replay_round(
     Raises:
         RunFailedError: If the secure sum does.
     """
-    config = _replay_config(federation.config, clients=len(texts), protocol=protocol)
+    largest = max(len(batch) for batch in texts.values())
+    config = _replay_config(
+        federation.config, clients=len(texts), protocol=protocol, nominal_batch=largest if private else 1
+    )
+    # Every text is in the batch, so that no client and no group of examples has a rate of its own.
+    whole = [replace(budget, sample_rate=1.0, groups=()) for budget in federation.budgets]
     budgets = tuple(
         replace(budget, epsilon=BEYOND_ANY_BUDGET)
         if private
         else replace(budget, epsilon=float("inf"), noise_multiplier=0.0)
-        for budget in federation.budgets
+        for budget in whole
     )
     plan = plan_round(
         config,
@@ -107,6 +113,7 @@ def replay_round(
             clients,
             dim=federation.trained.size,
             directory=federation.keys.directory,
+            key_holder=_replay_key_holder(federation, config),
             drop={},
             listen=ignore,
         )
@@ -115,13 +122,20 @@ def replay_round(
     return ReplayedRound(plan=plan, before=state, transcript=outcome.transcript, aggregate=outcome.aggregate)
 
 
-def _replay_config(config: Config, *, clients: int, protocol: str) -> Config:
-    """The run's configuration with every text in the batch and a divisor of one: gradients go out whole."""
-    training = config.training.model_copy(update={"sample_rate": 1.0, "nominal_batch": 1})
+def _replay_config(config: Config, *, clients: int, protocol: str, nominal_batch: int) -> Config:
+    """The run's configuration with every text in the batch."""
+    training = config.training.model_copy(update={"sample_rate": 1.0, "nominal_batch": nominal_batch})
     sums = config.secure_sum.model_copy(
         update={"protocol": protocol, "min_cohort": min(config.secure_sum.min_cohort, clients), "clip": "auto"}
     )
     return config.model_copy(update={"training": training, "secure_sum": sums})
+
+
+def _replay_key_holder(federation: Federation, config: Config) -> SimulatedKeyHolder | None:
+    """The same third party without its memory, which belongs to the run."""
+    if federation.key_holder is None:
+        return None
+    return replace(federation.key_holder, min_cohort=config.secure_sum.min_cohort, memory=secagg.HolderMemory())
 
 
 def _replay_client(

@@ -9,7 +9,17 @@ import pytest
 from opacus.accountants import PRVAccountant
 
 import dp
-from dp import BudgetExceeded, Ledger, LedgerError, NonPrivate, PrivacyBudget, ReleaseId, SampledGaussian
+from dp import (
+    BudgetExceeded,
+    GroupedGaussian,
+    Ledger,
+    LedgerError,
+    NonPrivate,
+    PrivacyBudget,
+    ReleaseId,
+    SampledGaussian,
+)
+from dp.charges import Charge, charge_of, row_of
 from dp.errors import LedgerInUse, LedgerTampered
 
 EVENT = SampledGaussian(noise_multiplier=1.0, sample_rate=0.15, steps=1)
@@ -188,3 +198,72 @@ def test_truncation_is_detected_with_an_earlier_head(path):
         ledger.verify(head=early)
         with pytest.raises(LedgerTampered):
             ledger.verify(head=late)
+
+
+GROUPED = GroupedGaussian(noise_multiplier=1.0, groups=(("open", 0.15), ("strict", 0.02)), steps=1)
+GROUP_BUDGET = PrivacyBudget(epsilon=3.0, delta=1e-5, groups=(("open", 3.0), ("strict", 0.8)))
+
+
+def test_a_row_without_groups_has_the_text_that_it_always_had():
+    """Written by the version before there were groups: the chains of older ledgers must verify for ever."""
+    row = (
+        '{"accountant":"prv","attempt":1,"client":"a","contribution_bytes":5,"contribution_digest":"00","delta":1e-05,'
+        '"epsilon":"inf","event":"{\\"kind\\":\\"SampledGaussian\\",\\"noise_multiplier\\":1.5,'
+        '\\"sample_rate\\":0.25,\\"steps\\":3}","relation":"add_remove","round":2,"run":"run","sequence":1,'
+        '"unit":"example"}'
+    )
+    charged = Charge(
+        sequence=1,
+        client="a",
+        release=ReleaseId(run="run", round=2, attempt=1),
+        event=SampledGaussian(noise_multiplier=1.5, sample_rate=0.25, steps=3),
+        budget=PrivacyBudget(epsilon=math.inf, delta=1e-5),
+        unit="example",
+        relation="add_remove",
+        accountant="prv",
+        contribution_bytes=5,
+        contribution_digest="00",
+    )
+    assert row_of(charged) == row
+    assert charge_of(row) == charged
+
+
+def test_one_release_charges_every_group_and_survives_reopening(path):
+    with Ledger.open(path) as ledger:
+        charge(ledger, event=GROUPED, budget=GROUP_BUDGET)
+    with Ledger.read(path) as ledger:
+        ledger.verify()
+        assert len(ledger.history("a")) == 1
+        assert (ledger.history("a")[0].event, ledger.history("a")[0].budget) == (GROUPED, GROUP_BUDGET)
+        for group, rate in (*GROUPED.groups, (None, 0.15)):
+            expected = dp.epsilon(noise_multiplier=1.0, sample_rate=rate, steps=1, delta=1e-5)
+            assert ledger.spent("a", delta=1e-5, group=group).epsilon == expected
+
+
+def test_the_group_whose_budget_ends_first_ends_it_for_the_release(path):
+    tight = PrivacyBudget(epsilon=3.0, delta=1e-5, groups=(("open", 3.0), ("strict", 0.03)))
+    with Ledger.open(path) as ledger:
+        for number in range(50):
+            try:
+                charge(ledger, number=number, event=GROUPED, budget=tight)
+            except BudgetExceeded as refusal:
+                assert str(refusal).startswith("client 'a', group 'strict': ε would reach")  # noqa: PT017
+                break
+        stored = len(ledger.history("a"))
+        assert ledger.spent("a", delta=1e-5, group="strict").epsilon <= 0.03
+        one_more = dp.epsilon(noise_multiplier=1.0, sample_rate=0.02, steps=stored + 1, delta=1e-5)
+        assert one_more > 0.03
+        assert ledger.spent("a", delta=1e-5).epsilon < 3.0
+
+
+def test_groups_of_another_run_are_counted_at_their_worst(path):
+    """An example may have been in any of them."""
+    other = GroupedGaussian(noise_multiplier=1.0, groups=(("x", 0.15), ("y", 0.01)), steps=1)
+    with Ledger.open(path) as ledger:
+        charge(ledger, number=1, event=EVENT)
+        charge(ledger, number=2, event=GROUPED)
+        charge(ledger, number=3, event=other, budget=PrivacyBudget(epsilon=3.0, delta=1e-5))
+        all_three = dp.epsilon(**ONE_STEP, steps=3)
+        assert ledger.spent("a", delta=1e-5).epsilon == all_three
+        strict = ledger.spent("a", delta=1e-5, group="strict").epsilon
+        assert dp.epsilon(**ONE_STEP, steps=2) < strict < all_three

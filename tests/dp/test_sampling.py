@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dp.errors import InvalidParameter
-from dp.sampling import SecurePoisson, SeededPoisson
+from dp.sampling import SecurePoisson, SeededPoisson, draw_by_group
 
 SAMPLERS = [SecurePoisson(), SeededPoisson(np.random.default_rng(11))]
 
@@ -56,3 +56,26 @@ def test_empty_samples_happen_and_labels_are_honest():
     assert any(len(SecurePoisson().draw(5, 0.15)) == 0 for _ in range(100))
     assert [s.label for s in SAMPLERS] == ["secure", "simulation"]
     assert SecurePoisson(entropy=bytes).label == "simulation"
+
+
+def test_every_group_enters_with_its_own_rate():
+    group_N = np.repeat(np.arange(3), 20_000)
+    np.random.default_rng(1).shuffle(group_N)
+    rates = (0.05, 0.5, 1.0)
+    for sampler in (SeededPoisson(np.random.default_rng(0)), SecurePoisson()):
+        chosen = draw_by_group(sampler, group_N, rates)
+        assert (np.diff(chosen) > 0).all()
+        for group, rate in enumerate(rates):
+            count = (group_N[chosen] == group).sum()
+            assert abs(count - 20_000 * rate) <= 5 * np.sqrt(20_000 * rate * (1 - rate)), "five standard deviations"
+
+
+def test_nobody_to_draw_from_is_an_empty_sample():
+    nobody = np.array([], dtype=np.int64)
+    assert draw_by_group(SeededPoisson(np.random.default_rng(0)), nobody, (0.5,)).tolist() == []
+
+
+@pytest.mark.parametrize("group_N", [[0, 2], [-1, 0]])
+def test_an_example_of_no_group_is_refused(group_N):
+    with pytest.raises(InvalidParameter, match="the number of rates"):
+        draw_by_group(SeededPoisson(np.random.default_rng(0)), np.array(group_N), (0.5, 0.5))

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -48,7 +49,9 @@ def test_the_table_says_what_every_epsilon_means(tiny_config: MakeConfig) -> Non
     text = shown(tiny_config({"privacy.per_client": {"client-2": 2.0}}))
     for word in ("client-5", "unit: example", "relation: add_remove", "accountant: rdp", "noise: simulation", "1e-05"):
         assert word in " ".join(text.split())
-    assert len([line for line in text.splitlines() if "client-" in line]) == 5
+    assert len([line for line in text.splitlines() if re.match(r" *client-\d  ", line)]) == 5
+    assert "client-2: its noise is 57 % of the variance of the sum" in " ".join(text.split())
+    assert "client-2 has the lowest SNR" in text
 
 
 def test_no_budget_is_shown_as_infinite(tiny_config: MakeConfig) -> None:

@@ -6,7 +6,16 @@ import pytest
 
 import dp
 from fedpeft_secure import Config
-from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets, planned_steps, reserved_attempts
+from fedpeft_secure.budgets import (
+    ClientBudget,
+    divisor,
+    epsilon_limit,
+    noise_kind,
+    noise_stddev,
+    plan_budgets,
+    planned_steps,
+    reserved_attempts,
+)
 from fedpeft_secure.errors import ConfigError
 
 MakeConfig = Callable[..., Config]
@@ -116,3 +125,71 @@ def test_signal_to_noise_is_what_a_simulation_measures(clients: int) -> None:
 
 def test_without_noise_the_ratio_is_infinite() -> None:
     assert budget(0.0, math.inf).signal_to_noise(dim=10, nominal_batch=5) == math.inf
+
+
+def plan_of(config: Config, client: str) -> ClientBudget:
+    return next(budget for budget in plan_budgets(config) if budget.client == client)
+
+
+def with_terms(tiny_config: MakeConfig, terms: dict[str, object], **overrides: object) -> Config:
+    dotted = {key.replace("__", "."): value for key, value in overrides.items()}
+    return tiny_config({"training.rounds": 10, "privacy.per_client": {"client-2": terms}, **dotted})
+
+
+def test_a_client_s_own_terms_decide_its_plan(tiny_config: MakeConfig) -> None:
+    config = with_terms(tiny_config, {"epsilon": 2.0, "delta": 1e-6, "sample_rate": 0.1, "rounds": 4, "clip_norm": 0.5})
+    budget = plan_of(config, "client-2")
+    assert (budget.delta, budget.sample_rate, budget.rounds, budget.steps, budget.clip_norm) == (1e-6, 0.1, 4, 4, 0.5)
+    assert 0.98 * 2.0 < budget.epsilon_planned <= 2.0
+    assert budget.epsilon_planned == dp.epsilon(
+        noise_multiplier=budget.noise_multiplier, sample_rate=0.1, steps=4, delta=1e-6, accountant="rdp"
+    )
+    assert plan_of(config, "client-1") == plan_of(tiny_config({"training.rounds": 10}), "client-1")
+
+
+def test_more_rounds_than_the_run_has_are_all_of_them(tiny_config: MakeConfig) -> None:
+    assert plan_of(with_terms(tiny_config, {"rounds": 500}), "client-2").steps == 10
+
+
+def test_from_a_noise_multiplier_follows_the_budget(tiny_config: MakeConfig) -> None:
+    config = with_terms(tiny_config, {"noise_multiplier": 1.25})
+    budget = plan_of(config, "client-2")
+    assert budget.noise_multiplier == 1.25
+    assert budget.epsilon == budget.epsilon_planned == epsilon_limit(config, "client-2")
+    assert budget.epsilon == dp.epsilon(noise_multiplier=1.25, sample_rate=0.25, steps=10, delta=1e-5, accountant="rdp")
+
+
+def test_a_noise_multiplier_with_room_to_spare_is_taken_with_the_budget(tiny_config: MakeConfig) -> None:
+    budget = plan_of(with_terms(tiny_config, {"noise_multiplier": 9.0, "epsilon": 3.0}), "client-2")
+    assert (budget.noise_multiplier, budget.epsilon) == (9.0, 3.0)
+    assert budget.epsilon_planned < 1.5
+
+
+def test_a_noise_multiplier_that_overspends_its_epsilon_is_refused_with_the_right_one(tiny_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_budgets(with_terms(tiny_config, {"noise_multiplier": 0.5, "epsilon": 3.0}))
+    message = str(caught.value)
+    assert message.startswith("privacy.per_client: client-2's noise_multiplier = 0.5 spends ε = ")
+    remedy = float(message.split("raise it to ")[1].split(",", maxsplit=1)[0])
+    assert plan_of(with_terms(tiny_config, {"noise_multiplier": remedy * 1.001, "epsilon": 3.0}), "client-2")
+
+
+def test_noise_alone_makes_a_run_private(tiny_config: MakeConfig) -> None:
+    terms = {f"client-{index}": {"noise_multiplier": 1.0} for index in range(1, 6)}
+    config = tiny_config({"privacy.epsilon": "inf", "privacy.per_client": terms})
+    assert noise_kind(config) == "simulation"
+    assert all(budget.private for budget in plan_budgets(config))
+
+
+def test_the_divisor_follows_the_sampling_rate(tiny_config: MakeConfig) -> None:
+    """An example's expected contribution is q/divisor whatever its client's rate, so that the mean stays unbiased."""
+    config = with_terms(tiny_config, {"sample_rate": 0.1})
+    slow, usual = plan_of(config, "client-2"), plan_of(config, "client-1")
+    assert divisor(config, usual) == 10
+    assert slow.sample_rate / divisor(config, slow) == pytest.approx(usual.sample_rate / divisor(config, usual))
+    assert noise_stddev(config, slow) == pytest.approx(slow.noise_multiplier / 4.0)
+
+
+def test_the_reserve_is_on_top_of_a_client_s_own_rounds(tiny_config: MakeConfig) -> None:
+    budget = plan_of(with_terms(tiny_config, {"rounds": 3}, privacy__noise="secure"), "client-2")
+    assert budget.steps == 4

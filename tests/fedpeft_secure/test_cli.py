@@ -120,6 +120,28 @@ def test_budget_before_any_training(config_path):
     assert "σ/C" in call("budget", config_path).stdout
 
 
+def test_budget_exports_its_plan_and_takes_it_back(config_path, tmp_path):
+    assert call("budget", config_path, "--export", tmp_path / "plan.csv").exit_code == 0
+    again = call("budget", config_path, "--set", f"privacy.per_client={tmp_path / 'plan.csv'}", "--json")
+    assert json.loads(again.stdout) == json.loads(call("budget", config_path, "--json").stdout)
+    refused = call("budget", config_path, "--export", tmp_path / "plan.csv")
+    assert refused.exit_code == 2
+    assert "give a new one" in refused.stderr
+
+
+def test_budget_reads_a_ledger(finished, config_path):
+    out, _ = finished
+    clients = json.loads((out / "result.json").read_text())["privacy"]["clients"]
+    rows = json.loads(call("budget", "--ledger", out / "ledger.sqlite", "--json").stdout)
+    spent = {row["client"]: row["epsilon_spent"] for row in clients}
+    assert {row["client"]: row["epsilon_spent"] for row in rows} == spent
+    against = json.loads(call("budget", config_path, "--ledger", out / "ledger.sqlite", "--json").stdout)
+    assert all(row["left"]["rounds_affordable"] == 0 for row in against)
+    assert "rounds left" in call("budget", config_path, "--ledger", out / "ledger.sqlite").stdout
+    assert call("budget", "--ledger", out / "none.sqlite").exit_code == 2
+    assert call("budget", "--ledger", out / "ledger.sqlite", "--export", "x.csv").exit_code == 2
+
+
 def test_doctor_knows_the_versions():
     found = json.loads(call("doctor", "--json").stdout)
     assert found["fedpeft-secure"] == fedpeft_secure.__version__

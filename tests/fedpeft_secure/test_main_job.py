@@ -14,6 +14,7 @@ from dp_accounting.pld import PLDAccountant
 import dp
 import fedpeft_secure
 import secagg
+from fedpeft_secure import methods
 from fedpeft_secure.cli import run
 from fedpeft_secure.errors import ConfigError, DataError, RunDirectoryError
 from fedpeft_secure.events import ClientTrained, Event, PhaseStarted, RoundFinished
@@ -216,6 +217,75 @@ def test_budgets_differ_by_client(tiny_config, tmp_path):
     assert rows["client-2"].noise_multiplier > rows["client-1"].noise_multiplier
 
 
+LEAVING = {
+    "training.rounds": 5,
+    "clients.count": 6,
+    "clients.per_round": 6,
+    "privacy.per_client": {"client-2": {"rounds": 2}, "client-4": {"rounds": 3, "sample_rate": 0.2, "clip_norm": 0.5}},
+}
+
+
+def test_clients_leave_and_too_few_end_the_run_with_the_adapter_so_far(tiny_config, tmp_path):
+    """Five is the smallest masked cohort against a malicious server: it goes on without one, and ends without two."""
+    result = run(tiny_config(_quick(LEAVING)), out=tmp_path / "run")
+    records = read_rounds(RunDirectory(root=tmp_path / "run"))
+    assert [len(record.survivors) for record in records] == [6, 6, 5]
+    assert [left.client for record in records for left in record.left] == ["client-2"]
+    assert [(left.client, left.after_round) for left in result.privacy.departures] == [("client-2", 2), ("client-4", 3)]
+    assert any(warning.startswith("the run ended after round 3") for warning in result.setup.warnings)
+    rows = {row.client: row for row in result.privacy.clients}
+    assert [rows[f"client-{index}"].steps for index in range(1, 7)] == [3, 2, 3, 3, 3, 3]
+    for row in rows.values():
+        assert row.epsilon_spent <= row.epsilon_budget
+    # Who leaves early has used up its budget; the others keep what the missing rounds would have cost.
+    assert rows["client-2"].epsilon_spent > 7.8
+    assert (rows["client-4"].sample_rate, rows["client-4"].clip_norm) == (0.2, 0.5)
+    assert (tmp_path / "run/adapter/adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("stop", [(1, "client-3"), (3, "client-4")])
+def test_an_interrupted_run_whose_clients_leave_resumes_to_the_same_end(tiny_config, tmp_path, stop):
+    config = tiny_config(_quick(LEAVING))
+    whole = run(config, out=tmp_path / "whole")
+    with pytest.raises(InterruptionError):
+        run(config, out=tmp_path / "cut", listen=_stop_at(*stop))
+    resumed = run(None, out=tmp_path / "cut", resume=True)
+    # The chain's end names the run, and so differs between directories; the charges do not.
+    assert resumed.privacy.ledger.charges == whole.privacy.ledger.charges
+    assert resumed.privacy.model_copy(update={"ledger": whole.privacy.ledger}) == whole.privacy
+    assert resumed.setup == whole.setup
+    assert _adapter(tmp_path / "cut") == _adapter(tmp_path / "whole")
+
+
+def test_a_second_run_on_a_ledger_lasts_for_as_long_as_it_has_room(tiny_config, tmp_path):
+    shared = {"privacy.ledger": str(tmp_path / "shared.sqlite"), "training.rounds": 3}
+    run(tiny_config(_quick(shared | {"training.rounds": 1, "privacy.epsilon": 4.0})), out=tmp_path / "first")
+    second = run(tiny_config(_quick(shared)), out=tmp_path / "second")
+    assert [left.client for left in second.privacy.departures] == [f"client-{index}" for index in range(1, 6)]
+    for row in second.privacy.clients:
+        assert (row.steps, row.ledger_steps) == (2, 3)
+        assert 4.0 < row.epsilon_spent <= row.epsilon_budget == 8.0
+
+
+def test_groups_of_examples_have_budgets_of_their_own(tiny_config, tmp_path):
+    groups = {"strict": {"epsilon": 1.0, "share": 0.3}, "open": {"epsilon": 6.0, "share": 0.7}}
+    result = run(tiny_config({"privacy.groups": groups, "attacks.run": ["membership"]}), out=tmp_path / "run")
+    for row in result.privacy.clients:
+        spent = {group.group: group.epsilon_spent for group in row.groups}
+        assert row.epsilon_budget == 6.0
+        assert row.epsilon_spent == spent["open"] <= 6.0
+        assert 0.98 < spent["strict"] <= 1.0
+        rates = {group.group: group.sample_rate for group in row.groups}
+        assert 0.3 * rates["strict"] + 0.7 * rates["open"] == pytest.approx(0.25, rel=0.01)
+        for group, rate in rates.items():
+            accountant = PLDAccountant()
+            gaussian = dp_event.GaussianDpEvent(row.noise_multiplier)
+            accountant.compose(dp_event.PoissonSampledDpEvent(rate, gaussian), row.steps)
+            assert accountant.get_epsilon(row.delta) <= spent[group]
+    assert {charge.event.groups[0][0] for charge in _charges(tmp_path / "run")} == {"open"}
+    assert len(_charges(tmp_path / "run")) == 10, "one release charges all groups in one row"
+
+
 def test_one_ledger_serves_many_runs_and_refuses_to_overspend(tiny_config, tmp_path):
     config = tiny_config(_quick({"privacy.ledger": str(tmp_path / "shared.sqlite")}))
     first = run(config, out=tmp_path / "first")
@@ -300,6 +370,29 @@ def test_other_architectures_run_the_whole_job(tiny_config, tmp_path, request, a
     result = run(tiny_config(_quick({"model.name": str(model)})), out=tmp_path / "run")
     assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
     assert len(read_run(tmp_path / "run").classes) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "architecture"),
+    [
+        ("bitfit", "tiny_bert"),
+        ("prompt", "tiny_t5"),
+        ("prefix", "tiny_roberta"),
+        ("prefix", "tiny_t5"),
+        ("rslora", "tiny_distilbert"),
+    ],
+)
+def test_other_methods_run_the_whole_job(tiny_config, tmp_path, request, method, architecture):
+    model = request.getfixturevalue(architecture)
+    attacks = ["span"] if method == "bitfit" else []
+    settings = {"model.name": str(model), "peft.method": method, "attacks.run": attacks}
+    result = run(tiny_config(settings), out=tmp_path / "run")
+    assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
+    assert result.setup.method.startswith(method)
+    assert result.setup.strategy == ("fedsvd" if method == "rslora" else "fedit")
+    loaded = methods.read_state(fedpeft_secure.models.load(tmp_path / "run"))
+    assert loaded.to_bytes() == _adapter(tmp_path / "run")
+    assert [row.value for row in result.attacks if row.attack == "span"] == [None] * 4 * bool(attacks)
 
 
 def test_the_default_model_and_data_on_a_small_cohort(tmp_path):

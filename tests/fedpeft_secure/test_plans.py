@@ -205,3 +205,17 @@ def test_the_norm_bound_without_privacy_is_the_clip_norm(plan: RoundPlan) -> Non
 def test_the_norm_bound_of_adamw_is_that_of_its_coordinates(plan: RoundPlan) -> None:
     adamw = plan.model_copy(update={"optimizer": "adamw", "learning_rate": 0.1})
     assert adamw.max_norm(100) == pytest.approx(0.32 * 10)
+
+
+def test_the_norm_of_a_sum_is_bounded_for_the_client_whose_own_terms_allow_the_most(make_plan) -> None:
+    """The sums of all clients are checked with one bound: a client with own terms must never exceed it."""
+    own = {"client": "client-2", "sample_rate": 0.125, "clip_norm": 3.0, "nominal_batch": 5.0}
+    plan = make_plan(noise_multiplier=2.0, own_terms=(own,))
+    assert (
+        plan.max_norm(100) == plan.for_client("client-2").max_norm(100) > make_plan(noise_multiplier=2.0).max_norm(100)
+    )
+    # Everybody may be in the group that enters four times as often as the whole.
+    grouped = make_plan(
+        noise_multiplier=2.0, groups=({"name": "a", "sample_rate": 1.0}, {"name": "b", "sample_rate": 0.1})
+    )
+    assert grouped.max_norm(100) - make_plan(noise_multiplier=2.0).max_norm(100) == pytest.approx(4 * 4 - 4)

@@ -35,6 +35,7 @@ def record(number: int, **changes: object) -> RoundRecord:
         "accuracy": 0.5,
         "loss": None,
         "epsilon_spent": {"client-1": 1.25, "client-2": float("inf")},
+        "ledger": {"charges": 8, "digest": "00"},
         "upload_bytes": 10,
         "download_bytes": 20,
         "seconds": {"training": 0.5},

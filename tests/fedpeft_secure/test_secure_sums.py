@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 import secagg
 from fedpeft_secure.errors import ConfigError
-from fedpeft_secure.secure_sums import MODEL_PART, corrupt_clients, secure_sum, sum_plan
+from fedpeft_secure.secure_sums import MODEL_PART, corrupt_clients, guaranteed_honest, secure_sum, sum_plan
 
 NAMES = tuple(f"client-{index}" for index in range(1, 13))
 
@@ -71,8 +71,23 @@ def test_a_curious_server_needs_fewer_neighbours(make_plan) -> None:
 
 
 def test_an_unknown_protocol_is_refused(make_plan) -> None:
-    with pytest.raises(ConfigError, match=r"no protocol 'ckks'; use .masked. or .plain."):
-        secure_sum(make_plan(protocol="ckks"))
+    with pytest.raises(ConfigError, match=r"no protocol 'sum'; there are plain, masked, helper, bfv, ckks"):
+        secure_sum(make_plan(protocol="sum"))
+
+
+@pytest.mark.parametrize("protocol", ["helper", "bfv", "ckks"])
+def test_a_sum_in_one_message_hides_everybody_among_min_cohort(make_plan, protocol: str) -> None:
+    keys = secagg.Cohort.with_key_holder(NAMES, secagg.seeded_entropy(b"keys"))
+    plan = make_plan(protocol=protocol, cohort=NAMES, min_cohort=5, malicious_server=False)
+    sums = sum_plan(plan, dim=3, directory=keys.directory)
+    assert (sums.protocol, sums.min_cohort, sums.graph) == (protocol, 5, None)
+    assert guaranteed_honest(plan, dim=3, directory=keys.directory) == 5 - 2
+
+
+def test_the_graph_decides_how_many_honest_clients_a_masked_sum_holds(make_plan, five: secagg.KeyDirectory) -> None:
+    plan = make_plan()
+    sums = sum_plan(plan, dim=3, directory=five)
+    assert guaranteed_honest(plan, dim=3, directory=five) == sums.guaranteed_honest
 
 
 def test_a_cohort_that_cannot_bear_the_adversary_is_refused(make_plan, keys: secagg.Cohort) -> None:
@@ -103,6 +118,7 @@ def test_members_of_a_chosen_cohort_accept_its_plan(make_plan, keys: secagg.Coho
                 min_cohort=3,
                 adversarial_fraction=plan.adversarial_fraction,
                 malicious_server=True,
+                noised=True,
             ),
             contribution=sums.encode(name, np.full(3, position / 4), rng=rng),
         )

@@ -10,6 +10,7 @@ import secagg
 from secagg import masked_messages as wire
 from secagg.crypto import x25519_public
 from secagg.messages import SERVER
+from secagg.signing import Signer
 from tests.secagg.rounds import ALL_PHASES, NAMES, for_client, make_round, swapped
 
 ME = "client-2"
@@ -97,7 +98,15 @@ def test_a_key_of_low_order_under_a_curious_plan():
     assert refused
 
 
-@pytest.mark.parametrize(("everybody", "plan"), [(False, {}), (True, {"manifest": "ranks"}), (True, {"min_cohort": 5})])
+@pytest.mark.parametrize(
+    ("everybody", "plan"),
+    [
+        (False, {}),
+        (True, {"manifest": "ranks"}),
+        (True, {"min_cohort": 5}),
+        (True, {"weights": (3, 3, 3, 3, 2, 2, 2, 2)}),
+    ],
+)
 def test_a_forged_client_far_away_cannot_fill_up_a_cohort_or_a_coordinate(everybody, plan):
     """Its honest neighbours refuse it, and would not be missed; who counts on it must notice."""
     if "manifest" in plan:
@@ -132,6 +141,19 @@ def test_below_the_minimum_cohort():
     adverts = {p: a for p, a in roster_of(round_, requests).adverts.items() if p}
     with pytest.raises(secagg.RefusedError, match="min_cohort = 8"):
         step(round_, requests, wire.Roster(adverts=adverts).to_bytes(num_clients=8))
+
+
+@pytest.mark.parametrize("malicious", [True, False])
+def test_two_rosters_never_share_a_session(malicious):
+    """Some clients are shown a roster without client-7, all of it signed: their masks cancel with nobody else's."""
+    round_ = make_round(malicious=malicious)
+    requests = round_.requests("share")
+    whole = wire.Roster.parse(
+        for_client(requests, ME).payload, num_clients=8, signature_bytes=64 if malicious else 0
+    ).adverts
+    part = wire.Roster(adverts={p: a for p, a in whole.items() if p != 7}).to_bytes(num_clients=8)
+    sessions = [step(round_, requests, payload, name=name)[0] for name, payload in ((ME, part), ("client-3", None))]
+    assert sessions[0]._state.session != sessions[1]._state.session
 
 
 # --- the share set ----------------------------------------------------------------------------------------------------
@@ -259,6 +281,22 @@ def test_confirmations_of_strangers_do_not_count():
     signatures = wire.parse_signatures(for_client(requests, ME).payload, num_clients=8)
     with pytest.raises(secagg.RefusedError, match="not from a surviving neighbour"):
         step(round_, requests, wire.pack_signatures({**signatures, far: bytes(64)}, num_clients=8))
+
+
+def test_confirmations_of_the_vanished_do_not_count():
+    """A corrupt client that is listed as dropped signs the very sets that say so."""
+    round_ = make_round(NAMES[:5])  # everybody is a neighbour
+    requests = round_.requests("upload")
+    round_.clients.pop("client-4")
+    round_.server, requests = round_.server.step(round_.answers(requests))
+    round_.server, requests = round_.server.step(round_.answers(requests))
+    state = round_.clients[ME]._state
+    body = wire.confirmed_sets(state.sharers, state.survivors, num_clients=5)
+    signer = Signer(name="client-4", identity=round_.cohort.identities["client-4"])
+    signature = signer.signed("confirm", context=state.session, body=body)[-64:]
+    signatures = wire.parse_signatures(for_client(requests, ME).payload, num_clients=5)
+    with pytest.raises(secagg.RefusedError, match="not from a surviving neighbour"):
+        step(round_, requests, wire.pack_signatures({**signatures, 4: signature}, num_clients=5))
 
 
 def test_a_replayed_confirmation_of_another_session():
@@ -400,6 +438,18 @@ def test_split_models_get_no_sum():
 
     with pytest.raises(secagg.RefusedError, match="others may hold another model"):
         make_round(manifest=manifest, members=lied_to)
+
+
+def test_under_a_curious_plan_two_models_never_share_a_session():
+    """Without signatures the session itself, and so every mask, depends on the plan and its manifest."""
+    rounds = [
+        make_round(manifest=secagg.Manifest.whole_model(secagg.part_digest(model)), malicious=False)
+        for model in (b"a", b"b")
+    ]
+    first, second = (round_.requests("share") for round_ in rounds)
+    assert first == second  # the same seeds, hence the same keys
+    sessions = {step(round_, first)[0]._state.session for round_ in rounds}
+    assert len(sessions) == 2
 
 
 def test_two_plans_for_two_models_never_share_a_session():

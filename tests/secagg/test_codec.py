@@ -33,6 +33,30 @@ def test_the_ends_and_zero_are_exact(bits):
         assert signed.tolist() == [-codec.largest, 0, codec.largest]
 
 
+class Extreme:
+    """Rounds everything up, or everything down: the worst that the generator can do."""
+
+    def __init__(self, byte):
+        self.byte = byte
+
+    def bytes(self, length):
+        return self.byte * length
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b"\0"])
+@pytest.mark.parametrize("bits", [2, 16, 24, 28, 32])
+def test_no_rounding_leaves_the_range_that_the_modulus_is_made_for(bits, byte):
+    """clip · scale may come out a little above the largest integer in floats."""
+    for clip in np.exp(np.random.default_rng(bits).uniform(-20, 20, 200)).tolist():
+        codec = FixedPoint(clip=clip, bits=bits)
+        near = np.nextafter(clip, 0)
+        layout = codec.layout(dim=4, clients=1, summed_weights=False)
+        for vector in (np.array([clip, -clip, near, -near]), np.array([near, -near, 0.0, near])):
+            signed = codec.centred(codec.encode(vector, layout=layout, rng=Extreme(byte)).residues[0], layout=layout)
+            assert np.abs(signed).max() <= codec.largest
+            assert (np.sign(signed) == np.sign(vector)).all()
+
+
 def test_rounding_is_unbiased_and_not_nearest():
     codec = FixedPoint(clip=7.0, bits=4)  # a step is 1
     values = np.full(200_000, 2.3)

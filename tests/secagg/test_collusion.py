@@ -5,10 +5,11 @@ import pytest
 
 import secagg
 from secagg import masked_messages as wire
-from secagg.crypto import Agreement, commit, x25519_public
+from secagg.crypto import Agreement, commit, pair_key, x25519_public
 from secagg.masks import PAIR_MASK, SELF_MASK, Masker
 from secagg.recovery import reconstruct
 from secagg.shamir import SHARE_BYTES
+from secagg.signing import Signer
 from tests.secagg.rounds import close, make_round
 
 NAMES = tuple(f"c{i:02}" for i in range(20))
@@ -47,7 +48,9 @@ def opened(round_, owner, near, seeds, keys):
     masker.subtract(residues, key=seed, purpose=SELF_MASK)
     for other in near[owner]:
         undo = masker.subtract if owner < other else masker.add
-        undo(residues, key=agreement.with_public(roster.adverts[other].mask_key), purpose=PAIR_MASK)
+        shared = agreement.with_public(roster.adverts[other].mask_key)
+        first, second = plan.clients[min(owner, other)], plan.clients[max(owner, other)]
+        undo(residues, key=pair_key(shared, session=session, first=first, second=second), purpose=PAIR_MASK)
     plan.layout.reduce(residues)
     return plan.codec.decode(plan.codec.centred(residues[0], layout=plan.layout), total_weight=1)
 
@@ -87,3 +90,33 @@ def test_corrupt_neighbours_cannot_tip_the_balance_to_two_majorities():
 def test_everything_else_stays_a_plain_round():
     round_ = make_round(NAMES)
     assert close(round_.finish(()), round_.vectors)
+
+
+def told(round_, name, phase, payload):
+    """Steps one client with a request made up by the server."""
+    request = secagg.Envelope(sender=secagg.SERVER, recipient=name, phase=phase, payload=payload)
+    round_.clients[name], _ = round_.clients[name].step((request,))
+
+
+def test_a_mirrored_key_removes_no_mask(monkeypatch):
+    """A corrupt client advertises an honest one's key with the top bit set, which X25519 ignores: other bytes, same
+    secret. On the other side of a client it would take that honest client's mask off the upload."""
+    round_ = make_round(NAMES[:5])
+    adverts = {
+        round_.plan.position(e.sender): wire.Advert.parse(e.payload, signature_bytes=64) for e in round_.answers(())
+    }
+    honest, victim, streams = adverts[4].mask_key, NAMES[2], []
+    mirrored = honest[:31] + bytes([honest[31] | 0x80])
+    agreement = Agreement(round_.clients[victim]._state.mask_private)
+    assert agreement.with_public(mirrored) == agreement.with_public(honest)
+    body = mirrored + adverts[0].share_key + adverts[0].commitment
+    signer = Signer(name=NAMES[0], identity=round_.cohort.identities[NAMES[0]])
+    signed = signer.signed("advertise", context=round_.plan.digest(), body=body)
+    adverts[0] = wire.Advert.parse(signed, signature_bytes=64)
+    told(round_, victim, "share", wire.Roster(adverts=adverts).to_bytes(num_clients=5))
+    applied = Masker._apply
+    monkeypatch.setattr(
+        Masker, "_apply", lambda self, how, array, key: (streams.append(key), applied(self, how, array, key))
+    )
+    told(round_, victim, "upload", wire.pack_set(tuple(range(5)), num_clients=5) + bytes(4 * wire.SEALED_BYTES))
+    assert len(set(streams)) == len(streams) == 5

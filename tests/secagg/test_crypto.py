@@ -8,6 +8,7 @@ from secagg.crypto import (
     Agreement,
     digest,
     low_order,
+    pair_key,
     seal,
     sealing_key,
     seeded_entropy,
@@ -68,6 +69,15 @@ def test_sealing_binds_key_context_and_direction():
     assert unseal(KEY, sealed[:-1] + bytes([sealed[-1] ^ 1]), context=b"session") is None
     there, back = (sealing_key(KEY, session=b"s", sender=a, recipient=b) for a, b in (("x", "y"), ("y", "x")))
     assert there != back
+    assert sealing_key(KEY, session=b"t", sender="x", recipient="y") != there
+
+
+def test_pair_keys_name_session_and_both_clients():
+    keys = {
+        pair_key(KEY, session=s, first=a, second=b)
+        for s, a, b in ((b"s", "x", "y"), (b"t", "x", "y"), (b"s", "x", "z"), (b"s", "w", "y"))
+    }
+    assert len(keys) == 4
 
 
 def test_signatures():

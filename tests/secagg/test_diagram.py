@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from secagg.diagram import BEGIN, END, generated_section, refreshed, state_diagram
-from secagg.transitions import CURIOUS, MALICIOUS
+from secagg.diagram import BEGIN, END, TWO_PARTIES, generated_section, refreshed, state_diagram
+from secagg.transitions import CURIOUS, MALICIOUS, ONE_MESSAGE, THIRD_PARTY
 from tests.secagg.rounds import make_round
 
 PAGE = Path(__file__).parents[2] / "docs" / "secure-sum.md"
@@ -29,8 +29,15 @@ def test_the_page_shows_the_tables():
     assert refreshed(page.replace("Uploaded --> Confirmed", "Uploaded --> Done")) == page
 
 
+def test_the_page_of_the_sums_in_one_message_shows_theirs():
+    page = (PAGE.parent / "one-message-sums.md").read_text()
+    assert generated_section(TWO_PARTIES) in page
+    assert refreshed(page, TWO_PARTIES) == page
+    assert refreshed(page.replace("Waiting --> Done", "Waiting --> Lost"), TWO_PARTIES) == page
+
+
 def test_every_transition_is_drawn():
-    for table in (MALICIOUS, CURIOUS):
+    for table in (MALICIOUS, CURIOUS, ONE_MESSAGE, THIRD_PARTY):
         drawn = state_diagram(table)
         assert all(f"{state} --> {after}: " in drawn for (state, _), (_, after) in table.items())
         assert drawn.count("a check fails") == len(table)

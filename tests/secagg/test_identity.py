@@ -55,3 +55,14 @@ def test_broken_directories():
         KeyDirectory(members={"ü" * 128: bytes(32)})
     with pytest.raises(PlanError, match="share a key"):
         KeyDirectory(members={"a": bytes(32), "b": bytes(32)})
+
+
+def test_a_key_holder_is_pinned_beside_the_members():
+    members, holder = directory("a", "b"), Identity.generate(seeded_entropy(b"holder")).public
+    pinned = KeyDirectory(members=members.members, key_holder=holder)
+    assert KeyDirectory.from_bytes(pinned.to_bytes()) == pinned
+    assert pinned.fingerprint != members.fingerprint
+    assert pinned.to_bytes() == members.to_bytes() + holder
+    for key in (b"short", members.members["a"]):
+        with pytest.raises(PlanError, match="the key holder needs a key of 32 bytes that is no member's"):
+            KeyDirectory(members=members.members, key_holder=key)

@@ -1,4 +1,8 @@
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import secagg
 from secagg.manifest import Entry, Manifest, part_digest
@@ -37,6 +41,28 @@ def test_fewest_fillers():
     assert nobody.fewest_fillers(("a",), dim=10) == 0
 
 
+def test_a_hostile_number_of_ranges_is_counted_quickly():
+    """A hundred clients with five hundred ranges each, all different: cuts times ranges would take hours."""
+    names = tuple(f"c{i:03}" for i in range(100))
+    entries = {
+        name: Entry(parts=(), covered=tuple((1000 * j + i, 1000 * j + i + 500) for j in range(500)))
+        for i, name in enumerate(names)
+    }
+    started = time.perf_counter()
+    assert Manifest(entries=entries).fewest_fillers(names, dim=600_000) == 1
+    assert time.perf_counter() - started < 5
+
+
+@given(st.lists(st.sets(st.integers(0, 12), max_size=6), min_size=1, max_size=5))
+def test_fewest_fillers_against_counting(bounds):
+    rows = [sorted(row)[: len(row) // 2 * 2] for row in bounds]
+    entries = {
+        str(i): Entry(parts=(), covered=tuple(zip(row[::2], row[1::2], strict=True))) for i, row in enumerate(rows)
+    }
+    counts = [sum(any(a <= x < b for a, b in entry.covered) for entry in entries.values()) for x in range(12)]
+    assert Manifest(entries=entries).fewest_fillers(tuple(entries), dim=12) == min(filter(None, counts), default=0)
+
+
 def test_the_digest_covers_everything():
     changed = [
         Manifest(parts=MIXED.parts),
@@ -44,8 +70,9 @@ def test_the_digest_covers_everything():
         Manifest(parts=MIXED.parts, entries={**MIXED.entries, "c": Entry(parts=("high",), covered=((0, 4), (6, 8)))}),
         Manifest(parts=MIXED.parts, entries={**MIXED.entries, "c": Entry(parts=("low",), covered=((0, 4), (6, 9)))}),
         Manifest(parts=MIXED.parts, entries={n: e for n, e in MIXED.entries.items() if n != "c"}),
+        Manifest(parts=MIXED.parts, entries={"d" if n == "c" else n: e for n, e in MIXED.entries.items()}),
     ]
-    assert len({manifest.digest for manifest in (MIXED, *changed)}) == 6
+    assert len({manifest.digest for manifest in (MIXED, *changed)}) == 7
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,35 @@ def test_survivors_differ_by_nobody_or_by_enough(before, after, allowed):
     assert memory.with_survivors(noised, tuple(after)) == memory
 
 
+def after(memory, *, contribution=TWO, model=TWO):
+    plan = replace(PLAN, round=5, manifest=secagg.Manifest.whole_model(model))
+    return memory.with_upload(plan, name="a", contribution=contribution, payload=contribution)
+
+
+def test_a_session_that_knew_what_is_stored_may_replace_it():
+    stored = remembered()
+    stored.check_follows(ClientMemory())
+    stored.check_follows(stored)
+    after(stored).check_follows(stored)
+    stored.with_survivors(PLAN, ("a", "b", "c")).check_follows(stored)
+
+
+@pytest.mark.parametrize(
+    ("stored", "new"),
+    [
+        (remembered(), ClientMemory()),
+        (remembered(), remembered(payload=TWO)),
+        (remembered(), after(ClientMemory())),
+        (after(remembered()), remembered()),
+        (after(remembered()), remembered().with_survivors(PLAN, ("a", "b", "c"))),
+        (remembered().with_survivors(PLAN, ("a", "b", "c")), after(remembered())),
+    ],
+)
+def test_a_session_beside_the_stored_one_may_not(stored, new):
+    with pytest.raises(secagg.RefusedError, match="another session has sent something"):
+        new.check_follows(stored)
+
+
 def test_memories_round_trip_and_parse_strictly():
     memory = remembered().with_survivors(PLAN, ("a", "b", "c"))
     data = memory.to_bytes()

@@ -110,6 +110,20 @@ def test_guaranteed_honest_survivors():
     assert replace(PLAN, graph=None).guaranteed_honest == 2
 
 
+def test_guaranteed_honest_survivors_of_a_sparse_graph():
+    """A lying server can cut a sparse ring in parts and open each: a large min_cohort then protects nobody."""
+    names = tuple(f"{index:04}" for index in range(1000))
+    lying, curious = (
+        secagg.plan_graph(1000, adversarial_fraction=0.1, dropout_fraction=0.1, malicious_server=malicious)
+        for malicious in (True, False)
+    )
+    plan = replace(PLAN, clients=names, weights=(1,) * 1000, graph=lying, min_cohort=800)
+    corrupt_neighbours = 2 * lying.threshold - lying.degree - 1  # as many as the plan's proof allows
+    assert not lying.complete
+    assert plan.guaranteed_honest == lying.threshold + 1 - corrupt_neighbours < 100
+    assert replace(plan, graph=curious).guaranteed_honest == 700
+
+
 def test_weights_follow_their_clients_into_the_sorted_cohort():
     plan = secagg.PlainSum().plan(clients=("c", "a", "b"), dim=1, weights=(3, 1, 2))
     assert plan.clients == ("a", "b", "c")

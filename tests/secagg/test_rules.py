@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import secagg
+from secagg import masked_messages as wire
 from secagg.manifest import Entry
 from secagg.rules import check_plan
 from tests.secagg.rounds import NAMES, close, make_round
@@ -47,6 +48,7 @@ def sybils():
         (PLAN, replace(MEMBER, directory=sybils()), "another key directory"),
         (replace(PLAN, directory=sybils().fingerprint), MEMBER, "another key directory"),
         (PLAN, replace(MEMBER, identity=COHORT.identities["client-3"]), "another key for this client"),
+        (replace(PLAN, noised=True), MEMBER, "counts on noise"),
         (replace(PLAN, graph=None), MEMBER, "needs a graph plan"),
         (replace(PLAN, graph=replace(PLAN.graph, threshold=2)), MEMBER, "not the proven"),
         (replace(PLAN, graph=replace(PLAN.graph, degree=2)), MEMBER, "not the proven"),
@@ -62,6 +64,56 @@ def test_a_downgrade_to_a_trusted_server():
     with pytest.raises(secagg.RefusedError, match="trusts the server, this client does not"):
         check_plan(curious, replace(MEMBER, received={}))
     assert not check_plan(curious, secagg.Member(name="client-2")).malicious_server
+
+
+@pytest.mark.parametrize(("clients", "fraction"), [(25, 0.28), (50, 0.14), (100, 0.07)])
+def test_decimal_fractions_are_counted_as_the_plan_counts_them(clients, fraction):
+    """0.07 · 100 is 7.000000000000001 in floats: every client would refuse an honest plan."""
+    names = tuple(f"c{i:03}" for i in range(clients))
+    plan = secagg.MaskedSum(malicious_server=False, adversarial_fraction=fraction).plan(clients=names, dim=1)
+    member = secagg.Member(name="c000", adversarial_fraction=fraction)
+    assert check_plan(plan, member).colluders == round(fraction * clients)
+    with pytest.raises(secagg.RefusedError, match="directory-wide"):
+        check_plan(plan, replace(member, adversarial_fraction=fraction + 0.0001))
+
+
+def test_noise_that_the_contribution_has():
+    assert check_plan(replace(PLAN, noised=True), replace(MEMBER, noised=True)) == PLAN.graph
+
+
+# --- public weights ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("weights", "allowed"),
+    [
+        ((1, 1, 1000, 1, 1, 1, 1, 1), False),  # the sum is client-2's alone
+        ((1, 1, 1000, 1000, 1, 1, 1, 1), False),  # client-3 may be corrupt and take itself off
+        ((1, 1, 6, 1, 1, 1, 1, 1), True),
+        ((1, 1, 7, 1, 1, 1, 1, 1), False),
+        ((7, 1, 7, 1, 1, 1, 1, 1), False),
+        ((5, 5, 5, 1, 1, 1, 1, 1), True),
+        ((9, 9, 9, 9, 9, 9, 9, 9), True),
+    ],
+)
+def test_nobody_outweighs_the_honest_others(weights, allowed):
+    plan = replace(PLAN, weights=weights, codec=replace(PLAN.codec, max_weight=1000))
+    if allowed:
+        check_plan(plan, MEMBER)
+    else:
+        with pytest.raises(secagg.RefusedError, match="the sum would show this client"):
+            check_plan(plan, MEMBER)
+
+
+@pytest.mark.parametrize("malicious", [True, False])
+def test_drops_that_leave_a_client_to_outweigh_the_others(malicious):
+    """The cohort hides client-2; without one of the heavy clients the survivors do not."""
+    round_ = make_round(malicious=malicious, weights=(1, 4, 10, 4, 4, 1, 1, 1))
+    requests = round_.requests("confirm" if malicious else "unmask")
+    (mine,) = (e for e in requests if e.recipient == "client-2")
+    survivors = wire.pack_set((0, 2, 3, 4, 5, 6, 7), num_clients=8)
+    with pytest.raises(secagg.RefusedError, match=r"weight 10 exceeds the 8 .*the sum would show this client"):
+        round_.clients["client-2"].step((replace(mine, payload=survivors),))
 
 
 def test_strangers_in_the_cohort():
@@ -123,12 +175,12 @@ def test_nobody_fills_more_than_its_entry_lists():
 def second_attempt(noised: bool):
     """The server claims failure after it has all answers, and plans the same round again without client-7."""
     manifest = secagg.Manifest.whole_model(bytes(32))
-    first = make_round(NAMES, manifest=manifest, noised=noised)
+    first = make_round(NAMES, manifest=manifest, noised=noised, members=lambda member: replace(member, noised=noised))
     total = first.finish(())
     assert close(total, first.vectors)
 
     def remembering(member):
-        return replace(member, memory=first.clients[member.name].memory)
+        return replace(member, noised=noised, memory=first.clients[member.name].memory)
 
     return make_round(NAMES[:7], manifest=manifest, noised=noised, attempt=1, members=remembering), first
 
@@ -139,6 +191,28 @@ def test_a_false_failure_gets_no_second_sum(noised):
     # the same vectors, rounded by the same generator: the old release under new masks
     with pytest.raises(secagg.RefusedError, match=r"needs a new release|without DP"):
         again.clients["client-0"].step(())
+
+
+@pytest.mark.parametrize("noised", [True, False])
+def test_two_rounds_side_by_side_get_one_sum(noised):
+    """The server asks for the same attempt twice, with and without client-7, before anybody has uploaded: neither
+    session knows of the other when it opens, and the difference of the sums would be client-7."""
+    stored = {}
+
+    def remember(name, memory):
+        memory.check_follows(stored.get(name, secagg.ClientMemory()))
+        stored[name] = memory
+
+    manifest = secagg.Manifest.whole_model(bytes(32))
+    rounds = [
+        make_round(names, manifest=manifest, noised=noised, members=lambda member: replace(member, noised=noised))
+        for names in (NAMES, NAMES[:7])
+    ]
+    assert close(
+        secagg.drive(rounds[0].server, rounds[0].clients, secagg.Recorder(), remember=remember), rounds[0].vectors
+    )
+    with pytest.raises(secagg.RoundFailedError, match="another session has sent something since this one began"):
+        secagg.drive(rounds[1].server, rounds[1].clients, secagg.Recorder(), remember=remember)
 
 
 def test_without_dp_even_a_new_release_is_refused():

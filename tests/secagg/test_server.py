@@ -1,5 +1,6 @@
 """Every lie that a client can tell the server, and every message that arrives late, twice or broken."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -117,6 +118,18 @@ def test_an_unmask_answer_of_a_dropped_client_does_not_count():
     assert any("dropped out" in line for line in round_.server.rejected)
 
 
+def test_a_confirmation_of_a_dropped_client_is_not_relayed():
+    """Its neighbours would refuse it, and the round would die."""
+    round_ = make_round(NAMES[:5])
+    uploads = round_.answers(round_.requests("upload"))
+    round_.server, requests = round_.server.step(tuple(e for e in uploads if e.sender != LIAR))
+    sent = round_.answers(requests)
+    body = sent[0].payload[:-64]
+    ghost = secagg.Envelope(sender=LIAR, recipient="server", phase="confirm", payload=resigned(round_, "confirm", body))
+    round_.server, requests = round_.server.step((*sent, ghost))
+    assert close(round_.finish(requests), round_.vectors)
+
+
 @pytest.mark.parametrize("malicious", [True, False])
 def test_wrong_shares_are_noticed_and_survived(malicious):
     def lie(body):
@@ -192,11 +205,12 @@ class _Liar:
         return _Liar(session), sent
 
 
+@pytest.mark.parametrize("place", [0, 32])
 @pytest.mark.parametrize("key", [bytes(32), b"\x01" + bytes(31), bytes(31) + b"\x80"])
-def test_invalid_keys_are_dropped_before_they_harm_the_neighbours(key):
+def test_invalid_keys_are_dropped_before_they_harm_the_neighbours(key, place):
     round_ = make_round(malicious=False)
     round_.clients[LIAR] = _Vanishing(round_.clients[LIAR])
-    result = finish(round_, answers_with_lie(round_, "advertise", lambda body: key + body[32:]))
+    result = finish(round_, answers_with_lie(round_, "advertise", lambda body: body[:place] + key + body[place + 32 :]))
     assert LIAR not in result.survivors
     assert close(result, round_.vectors)
 
@@ -279,6 +293,23 @@ def test_the_norm_of_the_sum_is_bounded():
                 biased.clients[name] = secagg.MaskedSum().client(biased.plan, member=member, contribution=contribution)
             with pytest.raises(secagg.RoundFailedError, match="norm"):
                 biased.finish(())
+
+
+def test_a_flood_of_copies_costs_little():
+    round_ = make_round()
+    sent = round_.answers(())
+    flood = tuple(replace(sent[0], payload=sent[0].payload[:-4] + i.to_bytes(4, "big")) for i in range(50_000))
+    started = time.perf_counter()
+    _, requests = round_.server.step((*sent, *flood))
+    assert time.perf_counter() - started < 5
+    assert len(requests) == len(NAMES)
+
+
+def test_what_strangers_write_stays_on_one_line():
+    round_ = make_round()
+    sent = round_.answers(())
+    round_.server, _ = round_.server.step((*sent, replace(sent[0], sender="a\nb", phase="x\ny")))
+    assert round_.server.rejected == (r"'x\ny': 'a\nb': late, early or from a stranger",)
 
 
 def test_a_spent_server_session():

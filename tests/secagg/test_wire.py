@@ -36,6 +36,17 @@ def test_names():
         Reader(data=b"\x01\xff", what="test").text()
 
 
+@pytest.mark.parametrize("value", [-1, 256])
+def test_numbers_that_do_not_fit(value):
+    with pytest.raises(WireError, match="does not fit 1 unsigned bytes"):
+        Writer(b"").uint(value, num_bytes=1)
+
+
+def test_half_a_surrogate_is_no_name():
+    with pytest.raises(WireError, match="not text that UTF-8 can hold"):
+        Writer(b"").text("\ud800")
+
+
 def test_a_hostile_length_allocates_nothing():
     with pytest.raises(WireError, match="larger than"):
         Reader(data=b"\xff\xff\xff\xff", what="test").blob()

@@ -7,7 +7,7 @@ import numpy as np
 
 import secagg
 from secagg import masked_messages as wire
-from secagg.crypto import Agreement, commit, digest, seal, sealing_key, seeded_entropy, x25519_public
+from secagg.crypto import Agreement, commit, digest, pair_key, seal, sealing_key, seeded_entropy, x25519_public
 from secagg.masks import PAIR_MASK, SELF_MASK, Masker
 from secagg.neighbours import SessionGraph
 from secagg.packing import pack, word_type
@@ -131,6 +131,7 @@ def build() -> dict[str, object]:
         "commitment": commit(ONE).hex(),
         "shared": shared.hex(),
         "sealing_key": key.hex(),
+        "pair_key": pair_key(shared, session=SESSION, first="a", second="b").hex(),
         "sealed": seal(key, b"share", context=SESSION).hex(),
         "shares_3_of_5": [s.hex() for s in split(TWO, points=5, threshold=3, entropy=seeded_entropy(ONE))],
         "seeded_entropy": seeded_entropy(ONE)(24).hex(),

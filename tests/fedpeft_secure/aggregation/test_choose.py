@@ -106,3 +106,18 @@ def test_individual_updates_may_be_read_from_a_plain_sum(tiny_config: MakeConfig
 def test_no_built_in_strategy_needs_individual_updates() -> None:
     assert all(kind().reads is Reads.SUM for kind in STRATEGIES.values())
     assert all(kind().name == name for name, kind in STRATEGIES.items())
+
+
+@pytest.mark.parametrize("method", ["bitfit", "prefix", "prompt"])
+@pytest.mark.parametrize("epsilon", [8.0, "inf"])
+def test_methods_without_factors_are_averaged(tiny_config, method, epsilon):
+    strategy, reason = choose_strategy(tiny_config({"peft.method": method, "privacy.epsilon": epsilon}))
+    assert strategy.name == "fedit"
+    assert method in reason
+
+
+@pytest.mark.parametrize("name", ["ffa", "fedsvd"])
+def test_strategies_on_factors_refuse_methods_without(tiny_config, name):
+    with pytest.raises(ConfigError, match=rf"^aggregation.strategy: '{name}' needs the factors of LoRA.*; use"):
+        choose_strategy(tiny_config({"peft.method": "bitfit", "aggregation.strategy": name}))
+    assert choose_strategy(tiny_config({"peft.method": "rslora", "aggregation.strategy": name}))[0].name == name

@@ -31,3 +31,13 @@ def test_everybody_is_chosen_about_equally_often(tiny_config: MakeConfig) -> Non
     config = tiny_config({"clients.count": 12, "clients.per_round": 6})
     counts = Counter(name for number in range(400) for name in choose_cohort(config, number))
     assert all(150 < counts[name] < 250 for name in config.client_names)
+
+
+def test_who_has_left_is_never_chosen_and_the_others_go_on(tiny_config: MakeConfig) -> None:
+    config = tiny_config({"clients.count": 12, "clients.per_round": 6})
+    gone = frozenset({"client-2", "client-7", "client-11"})
+    cohorts = [choose_cohort(config, number, gone=gone) for number in range(1, 60)]
+    assert all(len(cohort) == 6 and not gone & set(cohort) for cohort in cohorts)
+    assert set().union(*cohorts) == set(config.client_names) - gone
+    few = choose_cohort(config, 1, gone=frozenset(config.client_names[:8]))
+    assert set(few) == set(config.client_names[8:])

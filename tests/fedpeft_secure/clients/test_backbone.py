@@ -120,3 +120,10 @@ def test_an_accelerator_is_asked_for_bf16(monkeypatch: pytest.MonkeyPatch) -> No
     for supported, chosen in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
         assert choose_precision("auto", cuda) == chosen
+
+
+def test_virtual_tokens_need_positions(tiny_config: Callable[..., Config]) -> None:
+    fits = {"model.max_length": 60, "peft.method": "prompt", "peft.virtual_tokens": 4}
+    load_backbone(tiny_config(fits), num_labels=2)
+    with pytest.raises(ConfigError, match=r"^model.max_length: 60 and 5 virtual tokens exceed"):
+        load_backbone(tiny_config(fits | {"peft.virtual_tokens": 5}), num_labels=2)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from fedpeft_secure import models
-from fedpeft_secure.clients.batches import Examples, physical_batches, tokenise
+from fedpeft_secure.clients.batches import Batch, Examples, physical_batches, split_batch, tokenise
 from fedpeft_secure.config import ModelConfig
 from fedpeft_secure.data import LabelledTexts
 
@@ -99,3 +99,13 @@ def test_a_repr_shows_neither_tokens_nor_labels() -> None:
         assert "10" not in shown
         assert "tensor" not in shown
         assert "array" not in shown
+
+
+def test_a_batch_splits_into_its_examples_as_they_are_padded() -> None:
+    ids = torch.tensor([[5, 6, 7], [8, 9, 0]])
+    batch = Batch(input_ids=ids, attention_mask=(ids > 0).long(), labels=torch.tensor([1, 0]))
+    parts = split_batch(batch)
+    assert [len(part) for part in parts] == [1, 1]
+    for name in ("input_ids", "attention_mask", "labels"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
+    assert split_batch(Batch(input_ids=ids[:0], attention_mask=ids[:0], labels=ids[:0, 0])) == []

@@ -10,7 +10,7 @@ import secagg
 from fedpeft_secure import Config
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation import choose_strategy
-from fedpeft_secure.budgets import ClientBudget
+from fedpeft_secure.budgets import ClientBudget, GroupBudget
 from fedpeft_secure.clients import client as client_module
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
@@ -18,7 +18,7 @@ from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import SecureRandomness, SeededRandomness
 from fedpeft_secure.errors import PolicyError
-from fedpeft_secure.plans import RoundPlan, pack_request
+from fedpeft_secure.plans import OwnTerms, RoundPlan, pack_request
 from fedpeft_secure.secure_sums import sum_plan
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.planning import plan_round
@@ -84,7 +84,7 @@ def party(
                 epsilon=config.epsilon_of(name),
                 delta=1e-5,
                 noise_multiplier=1.5 if private else 0.0,
-                sample_rate=0.25,
+                sample_rate=config.training.sample_rate,
                 steps=2,
                 epsilon_planned=config.epsilon_of(name),
             )
@@ -321,6 +321,54 @@ def test_a_client_without_examples_sends_noise_of_the_same_size(
     expected = 1.5 * plan.clip_norm / plan.nominal_batch
     assert np.std(vectors[0]) == pytest.approx(expected, rel=0.15)
     assert np.std(vectors[1]) == pytest.approx(expected, rel=0.25)
+
+
+OWN = OwnTerms(client=ME, sample_rate=0.125, clip_norm=0.5, nominal_batch=5.0)
+
+
+def test_own_terms_are_followed_and_charged(party: Callable[..., Party]) -> None:
+    """The noise that arrives has the standard deviation σ·C/divisor of the client's own terms."""
+    nothing = Examples(token_ids=(), labels=np.array([], dtype=np.int64), padding_id=0)
+    one = party(nothing)
+    request = {"own_terms": (OWN.model_dump(), OWN.model_copy(update={"client": "client-1"}).model_dump())}
+    plan = one.plan(**request)
+    sums = sum_plan(
+        plan, dim=one.client.strategy.trainable(one.client.backbone.spec).size, directory=one.keys.directory
+    )
+    sent = secagg.Encoded.from_bytes(one.upload(one.request(**request)))
+    vector = sums.codec.decode(sums.codec.centred(sent.residues[0], layout=sums.layout), total_weight=1)
+    assert np.std(vector) == pytest.approx(1.5 * 0.5 / 5.0, rel=0.1)
+    assert one.charges[0].event == dp.SampledGaussian(noise_multiplier=1.5, sample_rate=0.125, steps=1)
+
+
+def test_groups_are_charged_together_and_each_has_its_limit(party: Callable[..., Party], examples: Examples) -> None:
+    grouped = replace(examples, groups=np.arange(len(examples)) % 2)
+    one = party(grouped)
+    budget = replace(
+        one.client.budget,
+        groups=(
+            GroupBudget(name="a", epsilon=8.0, share=0.5, sample_rate=0.3, epsilon_planned=8.0),
+            GroupBudget(name="b", epsilon=0.5, share=0.5, sample_rate=0.01, epsilon_planned=0.5),
+        ),
+    )
+    one = replace(one, client=replace(one.client, budget=budget))
+    rates = ({"name": "a", "sample_rate": 0.3}, {"name": "b", "sample_rate": 0.01})
+    one.upload(one.request(groups=rates))
+    (charge,) = one.charges
+    assert charge.event == dp.GroupedGaussian(noise_multiplier=1.5, groups=(("a", 0.3), ("b", 0.01)), steps=1)
+    assert charge.budget.groups == (("a", 8.0), ("b", 0.5))
+    # A server that asks for more of the strict group than its budget allows is refused before the work.
+    greedy = ({"name": "a", "sample_rate": 0.3}, {"name": "b", "sample_rate": 0.3})
+    with pytest.raises(dp.BudgetExceeded, match="group 'b'"):
+        one.upload(one.request(round=2, groups=greedy))
+    assert len(one.charges) == 1
+
+
+def test_shortage_is_asked_without_a_trace(party: Callable[..., Party]) -> None:
+    one = party(privacy__epsilon=0.01)
+    assert "above its budget of 0.01" in one.client.shortage(one.plan())
+    assert party().client.shortage(one.plan()) == ""
+    assert one.charges == ()
 
 
 def test_what_is_sent_decodes_to_the_encoded_update(

@@ -59,3 +59,19 @@ def test_the_digest_is_for_the_owners_eyes_and_tells_no_text(ledger: Path) -> No
 
 def test_other_ledgers_are_independent(ledger: Path) -> None:
     check_same_data(ledger.with_name("other.sqlite"), {"client-1": texts("new")})
+
+
+GROUPS = {"client-1": ("strict", "open"), "client-2": ("open",)}
+
+
+def test_groups_may_be_given_to_data_that_had_none_and_stay(ledger: Path) -> None:
+    check_same_data(ledger, HELD, GROUPS)
+    check_same_data(ledger, HELD, GROUPS)
+    check_same_data(ledger, HELD)
+
+
+@pytest.mark.parametrize("changed", [{"client-1": ("open", "strict")}, {"client-1": ("open", "open")}])
+def test_who_changes_group_is_noticed(changed: dict[str, tuple[str, ...]], ledger: Path) -> None:
+    check_same_data(ledger, HELD, GROUPS)
+    with pytest.raises(DataError, match="or their groups changed"):
+        check_same_data(ledger, HELD, GROUPS | changed)

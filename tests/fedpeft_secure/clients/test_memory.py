@@ -45,6 +45,19 @@ def test_the_same_memory_is_not_written_again(path: Path) -> None:
     assert path.stat().st_ino == before
 
 
+def test_a_session_that_did_not_know_what_is_stored_stores_nothing(path: Path) -> None:
+    """Two sessions side by side would otherwise each send, and the second would forget the first."""
+    plan = secagg.PlainSum().plan(clients=("client-1",), dim=1)
+    one, two = (
+        secagg.ClientMemory().with_upload(plan, name="client-1", contribution=bytes(32), payload=bytes([i]) * 32)
+        for i in range(2)
+    )
+    save_memory(path, one)
+    with pytest.raises(secagg.RefusedError, match="another session has sent something"):
+        save_memory(path, two)
+    assert load_memory(path) == one
+
+
 @pytest.mark.parametrize("damage", [b"", b"FSR\x01", b"nonsense"])
 def test_a_damaged_memory_is_never_taken_for_an_empty_one(damage: bytes, path: Path) -> None:
     save_memory(path, MEMORY)

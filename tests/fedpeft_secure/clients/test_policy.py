@@ -7,7 +7,7 @@ from fedpeft_secure import Config
 from fedpeft_secure.budgets import ClientBudget
 from fedpeft_secure.clients.policy import AGREED, ClientPolicy, simulated_policy
 from fedpeft_secure.errors import PolicyError
-from fedpeft_secure.plans import RoundPlan
+from fedpeft_secure.plans import GroupRate, OwnTerms, RoundPlan
 from fedpeft_secure.server.planning import plan_round
 
 ME = "client-3"
@@ -92,6 +92,7 @@ def test_who_trusts_the_server_accepts_either_plan(make_plan: Callable[..., Roun
         {"secure_sum.server": "curious"},
         {"secure_sum.protocol": "plain", "secure_sum.min_cohort": 2, "secure_sum.adversarial_fraction": 0.0},
         {"privacy.per_client": {"client-2": 1.0}},
+        {"privacy.per_client": {"client-2": {"noise_multiplier": 1.0}}},
     ],
 )
 def test_simulated_clients_accept_their_own_run_and_no_less(
@@ -121,6 +122,8 @@ def _other(value: object) -> object:
     """Any value but this one, of the same type."""
     if isinstance(value, bool):
         return not value
+    if isinstance(value, tuple):
+        return (*value, GroupRate(name="another", sample_rate=0.1))
     return f"not-{value}" if isinstance(value, str) else value * 1.0000001 + (1e-9 if isinstance(value, float) else 1)
 
 
@@ -139,3 +142,28 @@ def test_a_server_cannot_move_a_term_of_the_run(term: str, make_plan: Callable[.
     other = plan.model_copy(update={term: _other(getattr(plan, term))})
     with pytest.raises(PolicyError, match=f"{term} is not what was agreed"):
         policy.check(other, client=ME, budget=budget())
+
+
+def test_a_client_holds_the_server_to_its_own_terms_and_to_nobody_elses(make_plan: Callable[..., RoundPlan]) -> None:
+    mine = OwnTerms(client=ME, sample_rate=0.1, clip_norm=0.5, nominal_batch=4.0)
+    yours = mine.model_copy(update={"client": "client-2"})
+    plan = make_plan(own_terms=(mine, yours))
+    policy = ClientPolicy(
+        min_cohort=1,
+        adversarial_fraction=0.0,
+        max_epsilon=math.inf,
+        protocols=frozenset({plan.protocol}),
+        trusts_server=True,
+        agreed=plan,
+    )
+    policy.check(plan, client=ME, budget=budget())
+    policy.check(plan.model_copy(update={"own_terms": (mine,)}), client=ME, budget=budget())
+    for change in ({"sample_rate": 0.2}, {"clip_norm": 0.4}, {"nominal_batch": 3.0}):
+        other = plan.model_copy(update={"own_terms": (mine.model_copy(update=change), yours)})
+        with pytest.raises(PolicyError, match=f"{next(iter(change))} is not what was agreed"):
+            policy.check(other, client=ME, budget=budget())
+    for dropped in ((yours,), ()):
+        with pytest.raises(PolicyError, match="sample_rate is not what was agreed"):
+            policy.check(plan.model_copy(update={"own_terms": dropped}), client=ME, budget=budget())
+    with pytest.raises(PolicyError, match="the plan gives it terms twice"):
+        policy.check(plan.model_copy(update={"own_terms": (mine, mine)}), client=ME, budget=budget())

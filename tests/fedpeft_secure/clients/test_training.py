@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dp.oracle import per_example_gradients
+from dp.sampling import SeededPoisson
 from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterState, Role
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Batch, Examples, physical_batches
-from fedpeft_secure.clients.training import LocalTask, LocalUpdate, train_locally
+from fedpeft_secure.clients.training import LocalTask, LocalUpdate, draw_sample, train_locally
+from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
 CPU = torch.device("cpu")
@@ -264,3 +266,16 @@ def test_a_repr_shows_nothing_private() -> None:
     shown = repr(LocalUpdate(delta={"a": np.array([0.125])}, examples=77))
     assert "0.125" not in shown
     assert "77" not in shown
+
+
+def test_each_group_is_sampled_at_its_own_rate(examples: Examples, make_plan: Callable[..., RoundPlan]) -> None:
+    count = 4000
+    many = Examples(
+        token_ids=((1, 2),) * count, labels=np.zeros(count, dtype=np.int64), padding_id=0, groups=np.arange(count) % 2
+    )
+    plan = make_plan(groups=({"name": "a", "sample_rate": 0.1}, {"name": "b", "sample_rate": 0.6}))
+    chosen = draw_sample(many, plan, SeededPoisson(np.random.default_rng(0)))
+    assert (chosen % 2 == 0).mean() == pytest.approx(0.1 / 0.7, abs=0.03)
+    assert len(chosen) == pytest.approx(0.35 * count, rel=0.1)
+    with pytest.raises(PolicyError, match="these examples have no groups"):
+        draw_sample(examples, plan, SeededPoisson(np.random.default_rng(0)))

@@ -62,3 +62,32 @@ def test_another_round_of_a_chosen_cohort(make_federation: MakeFederation) -> No
     cohorts = {plan_of(federation, round_number=number).cohort for number in range(1, 12)}
     assert all(len(cohort) == 6 for cohort in cohorts)
     assert len(cohorts) > 1
+
+
+def test_own_terms_stand_beside_what_holds_for_all(make_federation: MakeFederation) -> None:
+    own = {"client-2": {"sample_rate": 0.125, "clip_norm": 0.5, "noise_multiplier": 8.0}, "client-3": 2.0}
+    federation = make_federation({"privacy.per_client": own})
+    plan = plan_of(federation)
+    assert [terms.client for terms in plan.own_terms] == ["client-2"]
+    mine = plan.for_client("client-2")
+    assert (mine.sample_rate, mine.clip_norm, mine.nominal_batch, mine.own_terms) == (0.125, 0.5, 5.0, ())
+    assert plan.for_client("client-3") == plan.model_copy(update={"own_terms": ()})
+    loudest = codec_clip(federation.config.training, clip_norm=0.5, noise_multiplier=8.0, nominal_batch=5.0)
+    assert plan.codec_clip == pytest.approx(loudest)
+    assert RoundPlan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_who_has_left_is_not_in_the_cohort(make_federation: MakeFederation) -> None:
+    federation = make_federation()
+    plan = plan_round(
+        federation.config,
+        run="run",
+        round_number=1,
+        attempt=0,
+        state=federation.start,
+        strategy=federation.strategy,
+        budgets=federation.budgets,
+        gone=frozenset({"client-2"}),
+    )
+    assert plan.cohort == ("client-1", "client-3", "client-4", "client-5")
+    assert plan.model_copy(update={"cohort": ()}) == plan_of(federation).model_copy(update={"cohort": ()})

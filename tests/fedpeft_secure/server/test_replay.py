@@ -44,9 +44,16 @@ def test_exactly_the_given_clients_take_part(make_federation: MakeFederation) ->
     assert replayed.plan.cohort == replayed.aggregate.survivors == ("client-1", "client-2")
 
 
-def test_every_text_is_in_the_batch(make_federation: MakeFederation) -> None:
-    replayed = replay(make_federation())
-    assert (replayed.plan.sample_rate, replayed.plan.nominal_batch) == (1.0, 1)
+@pytest.mark.parametrize(("private", "divisor"), [(False, 1), (True, 2)])
+def test_every_text_is_in_the_batch(private: bool, divisor: int, make_federation: MakeFederation) -> None:
+    replayed = replay(make_federation(), private=private)
+    assert (replayed.plan.sample_rate, replayed.plan.nominal_batch) == (1.0, divisor)
+
+
+def test_many_clipped_gradients_that_agree_stay_within_the_codec(make_federation: MakeFederation) -> None:
+    federation = make_federation({"privacy.epsilon": 500, "privacy.clip_norm": 0.01})
+    same = {name: LabelledTexts(texts=("a good film",) * 40, labels=np.ones(40, int)) for name in batches(1, 1)}
+    assert replay(federation, texts=same, private=True).aggregate.survivors == ("client-1", "client-2")
 
 
 def test_clients_start_from_the_given_adapter(make_federation: MakeFederation) -> None:
@@ -78,7 +85,7 @@ def test_a_private_replay_has_the_runs_noise(make_federation: MakeFederation) ->
     sent = vectors(federation, replay(federation, private=True))
     plain = vectors(federation, replay(federation, private=False))
     noise = np.concatenate([sent[name] for name in sent])
-    stddev = federation.budgets[0].noise_multiplier * federation.config.privacy.clip_norm
+    stddev = federation.budgets[0].noise_multiplier * federation.config.privacy.clip_norm / 2  # the larger batch
     assert noise.std() == pytest.approx(stddev, rel=0.15)
     assert max(np.linalg.norm(vector) for vector in plain.values()) <= 1.01 * federation.config.privacy.clip_norm
 

@@ -1,3 +1,5 @@
+"""LoRA and rsLoRA, and what all adapters in PEFT's format share."""
+
 import json
 from pathlib import Path
 

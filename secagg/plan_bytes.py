@@ -1,0 +1,104 @@
+"""A plan as bytes, for a key holder that runs on its own; what clients signed is the digest, which covers all of it."""
+
+import struct
+
+from secagg.codec import Codec, FixedPoint
+from secagg.errors import PlanError, WireError
+from secagg.manifest import DIGEST_BYTES, Entry, Manifest
+from secagg.plan import SumPlan
+from secagg.residues import ModularIntegers
+from secagg.wire import Reader, Writer
+
+MAGIC = b"FSP\x01"
+_CODEC_FORMAT = ">ddBI"
+_CODEC_BYTES = struct.calcsize(_CODEC_FORMAT)
+
+
+def encode_plan(plan: SumPlan) -> bytes:
+    """Encodes the plan of a sum in one message; raises PlanError for plans with a graph."""
+    if plan.graph is not None:
+        raise PlanError("only plans of sums in one message travel to a key holder; this one has a graph")
+    writer = Writer(MAGIC).text(plan.protocol).text(plan.run)
+    writer.uint(plan.round, num_bytes=8).uint(plan.attempt, num_bytes=8).uint(len(plan.clients), num_bytes=4)
+    for name in plan.clients:
+        writer.text(name)
+    writer.uint(plan.dim, num_bytes=8).raw(plan.codec.parameters())
+    writer.uint(len(plan.weights or ()), num_bytes=4).raw(
+        struct.pack(f">{len(plan.weights or ())}I", *(plan.weights or ()))
+    )
+    writer.uint(plan.min_cohort, num_bytes=4)
+    _write_manifest(writer, plan.manifest)
+    writer.blob(plan.directory).uint(plan.noised, num_bytes=1)
+    return writer.raw(struct.pack(">d", -1.0 if plan.max_norm is None else plan.max_norm)).done()
+
+
+def decode_plan(data: bytes) -> SumPlan:
+    """Inverts `encode_plan`; raises WireError, PlanError or CodecError."""
+    reader = Reader(data=data, what="plan").magic(MAGIC)
+    protocol, run = reader.text(), reader.text()
+    number, attempt = reader.uint(num_bytes=8), reader.uint(num_bytes=8)
+    clients = tuple([reader.text() for _ in range(reader.uint(num_bytes=4))])
+    dim = reader.uint(num_bytes=8)
+    codec = _codec(reader.raw(_CODEC_BYTES))
+    weights = [reader.uint(num_bytes=4) for _ in range(reader.uint(num_bytes=4))]
+    min_cohort = reader.uint(num_bytes=4)
+    manifest = _read_manifest(reader)
+    directory, noised = reader.blob(), reader.uint(num_bytes=1)
+    (max_norm,) = struct.unpack(">d", reader.raw(8))
+    reader.end()
+    if noised > 1:
+        raise WireError("plan: a flag is neither 0 nor 1")
+    return SumPlan(
+        protocol=protocol,
+        run=run,
+        round=number,
+        attempt=attempt,
+        clients=clients,
+        dim=dim,
+        codec=codec,
+        weights=tuple(weights) or None,
+        min_cohort=min_cohort,
+        manifest=manifest,
+        directory=directory,
+        noised=bool(noised),
+        max_norm=None if max_norm == -1.0 else max_norm,
+    )
+
+
+def _codec(parameters: bytes) -> Codec:
+    """Inverts the codecs' `parameters`: only integers modulo 2^bits have no clip."""
+    clip, max_saturated, bits, max_weight = struct.unpack(_CODEC_FORMAT, parameters)
+    if clip != 0:
+        return FixedPoint(clip=clip, bits=bits, max_weight=max_weight, max_saturated=max_saturated)
+    wrapping = ModularIntegers(bits=bits)
+    if wrapping.parameters() != parameters:
+        raise WireError("plan: integers modulo 2^bits have neither saturation nor weights")
+    return wrapping
+
+
+def _write_manifest(writer: Writer, manifest: Manifest) -> None:
+    writer.uint(len(manifest.parts), num_bytes=4)
+    for name in sorted(manifest.parts):
+        writer.text(name).raw(manifest.parts[name])
+    writer.uint(len(manifest.entries), num_bytes=4)
+    for client in sorted(manifest.entries):
+        entry = manifest.entries[client]
+        writer.text(client).uint(len(entry.parts), num_bytes=4)
+        for part in entry.parts:
+            writer.text(part)
+        writer.uint(len(entry.covered), num_bytes=4)
+        for start, stop in entry.covered:
+            writer.uint(start, num_bytes=8).uint(stop, num_bytes=8)
+
+
+def _read_manifest(reader: Reader) -> Manifest:
+    parts, entries = {}, {}
+    for _ in range(reader.uint(num_bytes=4)):
+        name = reader.text()
+        parts[name] = reader.raw(DIGEST_BYTES)
+    for _ in range(reader.uint(num_bytes=4)):
+        client = reader.text()
+        sent = tuple([reader.text() for _ in range(reader.uint(num_bytes=4))])
+        covered = tuple([(reader.uint(num_bytes=8), reader.uint(num_bytes=8)) for _ in range(reader.uint(num_bytes=4))])
+        entries[client] = Entry(parts=sent, covered=covered)
+    return Manifest(parts=parts, entries=entries)

@@ -1,0 +1,118 @@
+import math
+from collections.abc import Callable
+
+import pytest
+
+import dp
+from fedpeft_secure.budgets import clip_norm_of, divisor
+from fedpeft_secure.result import LedgerHead, RoundRecord
+from fedpeft_secure.server import statements
+from fedpeft_secure.server.federation import Federation
+from fedpeft_secure.server.statements import aggregate_privacy, clients_assumptions, guaranteed_honest
+
+MakeFederation = Callable[..., Federation]
+
+
+def record(number: int, cohort: tuple[str, ...], *, attempt: int = 0) -> RoundRecord:
+    return RoundRecord(
+        round=number,
+        attempt=attempt,
+        survivors=cohort,
+        dropped=(),
+        accuracy=None,
+        loss=None,
+        epsilon_spent={},
+        upload_bytes=0,
+        download_bytes=0,
+        seconds={},
+        model_hash="",
+        ledger=LedgerHead(charges=0, digest=""),
+    )
+
+
+def test_with_equal_clients_it_is_the_noise_of_the_guaranteed_survivors(make_federation: MakeFederation) -> None:
+    federation = make_federation()
+    names = federation.config.client_names
+    found = aggregate_privacy(federation, [record(1, names), record(2, names, attempt=1)])
+    assert found is not None
+    sigma, honest = federation.budgets[0].noise_multiplier, guaranteed_honest(federation, 5)
+    assert found.honest_survivors == honest < 5
+    assert found.noise_multiplier == pytest.approx(sigma * math.sqrt(honest))
+    assert found.epsilon == dp.epsilon(
+        noise_multiplier=found.noise_multiplier, sample_rate=0.25, steps=3, delta=1e-5, accountant="rdp"
+    )
+
+
+def test_the_worst_example_of_all_clients_counts(make_federation: MakeFederation) -> None:
+    """From first principles: sensitivity of every client's example, and the quietest survivors with that client."""
+    own = {
+        "client-1": {"noise_multiplier": 3.0, "clip_norm": 2.0},
+        "client-2": {"noise_multiplier": 1.0, "sample_rate": 0.125},
+        "client-3": {"noise_multiplier": 0.7, "clip_norm": 0.5},
+    }
+    federation = make_federation({"privacy.per_client": own})
+    config, names = federation.config, federation.config.client_names
+    found = aggregate_privacy(federation, [record(1, names)])
+    assert found is not None
+    worst = 0.0
+    for budget in federation.budgets:
+        sensitivity = clip_norm_of(config, budget) / divisor(config, budget)
+        stddevs = {
+            other.client: other.noise_multiplier * clip_norm_of(config, other) / divisor(config, other)
+            for other in federation.budgets
+        }
+        mine = stddevs.pop(budget.client)
+        quiet = sorted(stddevs.values())[: found.honest_survivors - 1]
+        noise = math.sqrt(mine**2 + sum(stddev**2 for stddev in quiet))
+        spent = dp.epsilon(
+            noise_multiplier=noise / sensitivity,
+            sample_rate=budget.sample_rate,
+            steps=1,
+            delta=1e-5,
+            accountant="rdp",
+        )
+        worst = max(worst, spent)
+    assert found.epsilon == pytest.approx(worst, rel=1e-9)
+
+
+def test_the_smallest_cohort_of_the_run_decides(
+    make_federation: MakeFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation = make_federation({"clients.count": 9, "clients.per_round": 9})
+    names = federation.config.client_names
+    monkeypatch.setattr(statements, "guaranteed_honest", lambda _, cohort: cohort - 2)
+    found = aggregate_privacy(federation, [record(1, names), record(2, names[:5])])
+    assert found is not None
+    assert found.honest_survivors == 3
+
+
+def test_rounds_without_a_client_cost_it_nothing(make_federation: MakeFederation) -> None:
+    federation = make_federation({"clients.count": 6, "clients.per_round": 6})
+    names = federation.config.client_names
+    both = aggregate_privacy(federation, [record(1, names[:5]), record(2, names[:5])])
+    one = aggregate_privacy(federation, [record(1, names[:5])])
+    assert both is not None
+    assert one is not None
+    assert both.epsilon > one.epsilon
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"privacy.epsilon": "inf"},
+        {"secure_sum.protocol": "plain"},
+        {"training.local_steps": 2},
+        {"training.optimizer": "adamw"},
+    ],
+)
+def test_nothing_is_claimed_without_a_proof(overrides: dict[str, object], make_federation: MakeFederation) -> None:
+    federation = make_federation(overrides)
+    assert aggregate_privacy(federation, [record(1, federation.config.client_names)]) is None
+
+
+def test_what_a_client_assumes_is_said_and_simulated_noise_named(make_federation: MakeFederation) -> None:
+    said = clients_assumptions(make_federation())
+    assert "noise from a seed is not" in said
+    assert "one example, to the server and all other clients together" in said
+    assert "operating system" in clients_assumptions(make_federation({"privacy.noise": "secure"}))
+    assert clients_assumptions(make_federation({"privacy.epsilon": "inf"})) == ""
