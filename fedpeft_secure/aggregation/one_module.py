@@ -85,7 +85,7 @@ def combine(
         weights: one for each client, positive; only their proportions count.
         rank: the largest rank of the answer; flora and fedex ignore it and return up to Σ r_k.
         seed: of the public test matrices, and of masks and rounding of the simulated secure sum.
-        secure_sum: a protocol of secagg, or "masked" or "plain"; None adds up in float64.
+        secure_sum: a protocol of secagg or its name, such as "masked"; None adds up in float64.
 
     Returns:
         Float64 arrays of shapes (d, r) and (r, n).

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from fedpeft_secure.aggregation.base import FactorStrategy
 from fedpeft_secure.aggregation.factors import Blocks, Factors, ModulePlan
 from fedpeft_secure.seeds import Seed
 
-PROTOCOLS: Final = {kind.label: kind for kind in (secagg.MaskedSum, secagg.PlainSum)}
+PROTOCOLS: Final = {"masked": secagg.MaskedSum, "plain": secagg.PlainSum, **secagg.ONE_MESSAGE}
 
 WEIGHT_STEPS = 1 << 20
 """Weights travel as integers up to this, unless the codec has a `max_weight` of its own."""
@@ -67,14 +67,27 @@ class SecureSums:
     Does not cover: secrecy. Masks and rounding are drawn from the public seed, so that answers can be repeated.
 
     Args:
-        protocol: any of secagg's.
+        protocol: any of secagg's, with a codec of real numbers.
         weights: of every client, positive, sent inside the sum; None: every client counts the same.
         seed: of masks and rounding.
+
+    Raises:
+        ValueError: If the protocol's codec takes integers only.
     """
 
     protocol: secagg.SecureSum
     weights: Mapping[str, float] | None = field(repr=False)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        takes_reals = isinstance(self.protocol.codec, secagg.FixedPoint)
+        if not takes_reals:
+            raise ValueError("secure_sum: its codec takes integers, factors are real; give it a FixedPoint codec")
+
+    @property
+    def codec(self) -> secagg.FixedPoint:
+        """The protocol's quantiser."""
+        return cast(secagg.FixedPoint, self.protocol.codec)
 
     def mean(self, sent: Mapping[str, Blocks], *, phase: int) -> Summed:
         """See `Sums.mean`.
@@ -84,7 +97,7 @@ class SecureSums:
         """
         names = tuple(sorted(sent))
         shapes = [block.shape for block in sent[names[0]]]
-        clip = self.protocol.codec.clip
+        clip = self.codec.clip
         units = [public_range(blocks) / clip for blocks in zip(*(sent[name] for name in names), strict=True)]
         vectors = {name: _flat(block / unit for block, unit in zip(sent[name], units, strict=True)) for name in names}
         entropy = Seed(self.seed).entropy("aggregation", "sum", phase) >> 1
@@ -96,7 +109,7 @@ class SecureSums:
     def _integers(self, names: tuple[str, ...]) -> dict[str, int] | None:
         if self.weights is None:
             return None
-        steps, largest = self.protocol.codec.max_weight or WEIGHT_STEPS, max(self.weights.values())
+        steps, largest = self.codec.max_weight or WEIGHT_STEPS, max(self.weights.values())
         return {name: max(1, round(self.weights[name] / largest * steps)) for name in names}
 
 

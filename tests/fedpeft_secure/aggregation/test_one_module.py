@@ -51,6 +51,15 @@ def test_through_a_secure_sum_as_without(
     assert 0 < difference < 2e-3 * np.linalg.norm(exact[0] @ exact[1])
 
 
+@pytest.mark.parametrize("secure_sum", ["helper", "bfv", "ckks"])
+@pytest.mark.parametrize("strategy", ["product_sketch", "lora_fair"])
+def test_every_protocol_gives_what_the_plain_sum_gives(strategy: str, secure_sum: str, make_clients: Callable) -> None:
+    pairs, weights = equal_clients(make_clients, strategy)
+    plain, found = (combine(strategy, pairs, weights=weights, rank=3, secure_sum=own) for own in ("plain", secure_sum))
+    difference = np.linalg.norm(found[0] @ found[1] - plain[0] @ plain[1])
+    assert difference < 2e-3 * np.linalg.norm(plain[0] @ plain[1])
+
+
 @pytest.mark.parametrize("secure_sum", ["plain", "masked"])
 @pytest.mark.parametrize("strategy", MIXED)
 def test_mixed_ranks_through_a_secure_sum(strategy: str, secure_sum: str, make_clients: Callable) -> None:
@@ -220,8 +229,16 @@ def test_a_rank_that_is_none(rank: object, make_clients: Callable) -> None:
 
 def test_a_protocol_that_is_none(make_clients: Callable) -> None:
     pairs, weights = make_clients(0, 6, 5, (2, 2))
-    with pytest.raises(ValueError, match=r"^secure_sum: no protocol 'mask'; there are masked, plain"):
+    with pytest.raises(
+        ValueError, match=r"^secure_sum: no protocol 'mask'; there are bfv, ckks, helper, masked, pl"
+    ):
         combine("fedit", pairs, weights=weights, rank=2, secure_sum="mask")
+
+
+def test_a_protocol_of_integers_is_refused(make_clients: Callable) -> None:
+    pairs, weights = make_clients(0, 6, 5, (2, 2))
+    with pytest.raises(ValueError, match=r"^secure_sum: its codec takes integers, factors are real; give it a FixedP"):
+        combine("fedit", pairs, weights=weights, rank=2, secure_sum=secagg.PlainSum(codec=secagg.ModularIntegers()))
 
 
 def test_a_cohort_too_small_for_the_protocol_is_its_own_error(make_clients: Callable) -> None:
