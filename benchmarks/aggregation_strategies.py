@@ -116,7 +116,7 @@ def main() -> None:
             print(f"| {name} | {shown} | {sent:.2f} |")
         print()
     print("| s | l | source's formula | ours | ours, estimated | values sent / factors |\n|---|---|---|---|---|---|")
-    for columns, rows, by_source, by_ours, estimate, sent in sketch_rows([(32, 65), (48, 48), (48, 97), (64, 64)]):
+    for columns, rows, by_source, by_ours, estimate, sent in sketch_rows([(32, 65), (49, 49), (48, 97), (64, 64)]):
         print(f"| {columns} | {rows} | {by_source:.2f} | {by_ours:.2f} | {estimate:.2f} | {sent:.2f} |")
 
 

@@ -10,7 +10,7 @@ smallest error, which it estimates from the sums that it has:
     What Q misses is E = M − Q Qᵀ M. Z shows it through l − ρ random directions of the d − ρ outside Q, and Q depends
     on Ω only, so (d − ρ)/(l − ρ) ‖(I − (Ψ Q)(Ψ Q)⁺) Z‖² estimates ‖E‖² without bias.
 
-Sizes: s = l = 3r, three times the factors' bytes. The squared error at ρ = r grows with r/(s−r−1) + r/(l−r−1), smallest
+Sizes: s = l = 3.1r, 3.1 times the factors' bytes. The squared error at ρ = r grows with r/(s−r−1) + r/(l−r−1), smallest
 for s = l; `docs/aggregation.md` measures it against l = 2s + 1. Exact when s and l reach the rank of the sum; six more
 keep rounding from being blown up. Ω and Ψ are orthonormal: the subspaces of Gaussian ones, less noise.
 
@@ -30,8 +30,8 @@ from fedpeft_secure.aggregation.low_rank import Pair, svd, truncate, truncate_fa
 OVERSAMPLING = 6
 """Rows and columns of the sketch beyond the rank that must be exact, at least."""
 
-SIZE_PER_RANK = 3
-"""Rows and columns of the sketch for each rank of the answer."""
+TENTHS_PER_RANK = 31
+"""Rows and columns of the sketch for ten ranks of the answer: 3.1 times the bytes of its factors at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,11 +111,11 @@ class ProductSketch:
 
 
 def sketch_size(public: ModulePlan) -> SketchSize:
-    """s = l = 3r, at least r + 6, but not much above the rank that ranks and cohort let the sum have.
+    """s = l = 3.1r, at least r + 6, but not much above the rank that ranks and cohort let the sum have.
 
     That rank and an eighth, or six, is enough to be exact and to keep 16-bit rounding from being blown up.
     """
-    wanted = max(SIZE_PER_RANK * public.rank_of_answer, public.rank_of_answer + OVERSAMPLING)
+    wanted = max(TENTHS_PER_RANK * public.rank_of_answer // 10, public.rank_of_answer + OVERSAMPLING)
     enough = public.rank_of_sum + max(OVERSAMPLING, public.rank_of_sum // 8)
     side = min(wanted, enough)
     return SketchSize(columns=side, rows=side)

@@ -229,9 +229,7 @@ def test_a_rank_that_is_none(rank: object, make_clients: Callable) -> None:
 
 def test_a_protocol_that_is_none(make_clients: Callable) -> None:
     pairs, weights = make_clients(0, 6, 5, (2, 2))
-    with pytest.raises(
-        ValueError, match=r"^secure_sum: no protocol 'mask'; there are bfv, ckks, helper, masked, pl"
-    ):
+    with pytest.raises(ValueError, match=r"^secure_sum: no protocol 'mask'; there are bfv, ckks, helper, masked, pl"):
         combine("fedit", pairs, weights=weights, rank=2, secure_sum="mask")
 
 
