@@ -2,11 +2,14 @@
 
 import doctest
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
+from fedpeft_secure.aggregation import combine
 from fedpeft_secure.aggregation.one_module import FACTOR_STRATEGIES, STACKING, STATEFUL
 
 ROOT = Path(__file__).parents[3]
@@ -77,3 +80,17 @@ def test_the_sketch_measures_as_shown(benchmark: ModuleType) -> None:
         assert same(row[5], sent, 0.01), row
         if row[0] != row[1]:  # square sketches blow the source's formula up by chance
             assert same(row[2], source, 0.15), row
+
+
+@pytest.mark.slow
+def test_sixty_draws_are_as_shown(benchmark: ModuleType) -> None:
+    found = []
+    for seed in range(60):
+        factors, weights = benchmark.case(seed, benchmark.mixed_ranks(seed))
+        b, a = combine("product_sketch", factors, weights=weights, rank=16, seed=seed)
+        found.append(benchmark.errors(benchmark.mean_product(factors, weights), b, a, 16)[1])
+    shown = re.search(r"ours was ([\d.]+) times the best on average and ([\d.]+) at worst", PAGE.read_text("utf-8"))
+    assert shown is not None
+    assert np.mean(found) == pytest.approx(float(shown[1]), abs=0.01)
+    assert max(found) == pytest.approx(float(shown[2]), abs=0.01)
+    assert sum(ratio > 1.5 for ratio in found) <= 1

@@ -77,6 +77,15 @@ def test_independent_factors_of_a_flat_spectrum(seed: int, make_clients: Callabl
     assert np.linalg.norm(product - b @ a) <= 1.5 * best_error(product, 16)
 
 
+def test_a_decaying_tail_costs_a_tenth() -> None:
+    ratios = []
+    for seed in range(10):
+        product = decaying(seed, 0.85)
+        found = sketched(product, side=24, rank=8, seed=seed)
+        ratios.append(np.linalg.norm(product - found.b @ found.a) / best_error(product, 8))
+    assert np.mean(ratios) == pytest.approx(1.11, abs=0.05)
+
+
 @pytest.mark.parametrize("ranks", [(1, 2, 2), (3, 3, 3, 3), (1, 5, 2, 4)])
 @pytest.mark.parametrize("seed", range(3))
 def test_exact_where_the_sketch_holds_the_sum(
