@@ -11,7 +11,11 @@ from fedpeft_secure.budgets import ClientBudget, noise_kind, noise_stddev
 from fedpeft_secure.result import AggregatePrivacy, RoundRecord
 from fedpeft_secure.secure_sums import corrupt_clients
 from fedpeft_secure.server.federation import Federation
-from fedpeft_secure.server.whole_clients import whole_clients_aggregate, whole_clients_assumptions
+from fedpeft_secure.server.whole_clients import (
+    charged_releases,
+    whole_clients_aggregate,
+    whole_clients_assumptions,
+)
 
 
 def clients_assumptions(federation: Federation) -> str:
@@ -51,10 +55,8 @@ def aggregate_privacy(federation: Federation, records: Sequence[RoundRecord]) ->
     honest = min(guaranteed_honest(federation, len(_cohort(record))) for record in records)
     worst = (0.0, math.inf)
     for budget in federation.budgets:
-        steps = max(
-            sum(record.attempt + 1 for record in records if budget.client in _cohort(record)),
-            len(sums_with(federation, budget.client)),
-        )
+        counted = sum(record.attempt + 1 for record in records if budget.client in _cohort(record))
+        steps = max(counted, len(charged_releases(federation, budget.client)))
         noise = _noise_multiplier(federation, budget, honest)
         epsilon = dp.epsilon(
             noise_multiplier=noise,

@@ -42,7 +42,8 @@ def whole_clients_assumptions(federation: Federation) -> str:
 def whole_clients_aggregate(federation: Federation, records: Sequence[RoundRecord]) -> AggregatePrivacy:
     """The second statement: what the sums reveal to somebody outside, who controls no client."""
     noise, privacy = _noise(federation), federation.config.privacy
-    steps = sum(record.attempt + 1 for record in records)
+    released = frozenset[dp.ReleaseId]().union(*(charged_releases(federation, name) for name in federation.clients))
+    steps = max(sum(record.attempt + 1 for record in records), len(released))
     sums = None
     agreed = next(iter(federation.clients.values())).policy.agreed
     if agreed is not None:
@@ -66,6 +67,12 @@ def whole_clients_aggregate(federation: Federation, records: Sequence[RoundRecor
         honest_survivors=fewest,
         assumptions=assumptions,
     )
+
+
+def charged_releases(federation: Federation, client: str) -> frozenset[dp.ReleaseId]:
+    """What `client` was charged for in this run: every sum that it may be in, finished rounds or not."""
+    history = federation.clients[client].ledger.history(client)
+    return frozenset(charge.release for charge in history if charge.release.run == federation.run)
 
 
 def _noise(federation: Federation) -> ClientNoise:
