@@ -13,6 +13,7 @@ from fedpeft_secure.secure_sums import corrupt_clients
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.whole_clients import (
     charged_releases,
+    not_secret,
     whole_clients_aggregate,
     whole_clients_assumptions,
 )
@@ -76,7 +77,7 @@ def aggregate_privacy(federation: Federation, records: Sequence[RoundRecord]) ->
         assumptions=(
             f"whoever attacks sees only the sums of this run: the {sums.protocol} sum holds against a {sums.server} "
             f"server with at most {colluders} colluding clients{third_party(sums.protocol)}; every sum that clients "
-            f"help to open then holds {honest} honest survivors or more, whose noise adds up"
+            f"help to open then holds {honest} honest survivors or more, whose noise adds up{not_secret(federation)}"
         ),
     )
 

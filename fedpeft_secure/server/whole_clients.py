@@ -51,12 +51,13 @@ def whole_clients_aggregate(federation: Federation, records: Sequence[RoundRecor
     fewest = 1 if sums is None else sums.fewest_survivors
     if noise.shares is None:
         event = noise.event(steps=steps)
-        assumptions = f"{TRUSTED_SERVER}; whoever attacks sees only the models that it releases"
+        assumptions = f"{TRUSTED_SERVER}; whoever attacks sees only the models that it releases{not_secret(federation)}"
     else:
         event = noise.event(steps=steps, shares=fewest)
         assumptions = (
             "whoever attacks sees only the sums of this run and controls none of its clients: every sum then holds the "
             f"noise shares of {fewest} clients or more, colluding ones of the first statement included"
+            f"{not_secret(federation)}"
         )
     epsilon = dp.compose((event,), delta=privacy.delta, accountant=privacy.accountant, relation=privacy.relation)
     extra = 1.0 if noise.shares is None else math.sqrt(fewest / noise.shares.cohort.honest)
@@ -66,6 +67,13 @@ def whole_clients_aggregate(federation: Federation, records: Sequence[RoundRecor
         noise_multiplier=noise.noise_multiplier * extra,
         honest_survivors=fewest,
         assumptions=assumptions,
+    )
+
+
+def not_secret(federation: Federation) -> str:
+    """What a statement about sums must add where the noise comes from a seed, or empty."""
+    return (
+        "" if noise_kind(federation.config) == "secure" else "; this if noise were secret, which one from a seed is not"
     )
 
 

@@ -97,6 +97,10 @@ def test_one_writer_many_readers(path):
         charge(ledger)
         with pytest.raises(LedgerInUse):
             Ledger.open(path)
+        by_another_name = path.with_name("alias.sqlite")
+        by_another_name.symlink_to(path)
+        with pytest.raises(LedgerInUse):
+            Ledger.open(by_another_name)
         with Ledger.read(path) as reader:
             assert reader.clients() == ("a",)
             with pytest.raises(LedgerError, match=r"Ledger\.open"):
@@ -267,3 +271,14 @@ def test_groups_of_another_run_are_counted_at_their_worst(path):
         assert ledger.spent("a", delta=1e-5).epsilon == all_three
         strict = ledger.spent("a", delta=1e-5, group="strict").epsilon
         assert dp.epsilon(**ONE_STEP, steps=2) < strict < all_three
+
+
+def test_a_contribution_that_changes_under_an_open_ledger_is_not_sent(path):
+    with Ledger.open(path) as ledger:
+        charge(ledger)
+        with sqlite3.connect(path) as behind:
+            behind.execute("DROP TRIGGER charges_are_never_updated")
+            behind.execute("UPDATE charges SET contribution = ?", (b"other",))
+        behind.close()
+        with pytest.raises(LedgerTampered, match="contribution of charge 1 was changed"):
+            ledger.contribution("a", ReleaseId(run="run", round=0))

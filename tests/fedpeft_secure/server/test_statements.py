@@ -155,3 +155,24 @@ def test_what_a_client_assumes_is_said_and_simulated_noise_named(make_federation
     assert "one example, to the server and all other clients together" in said
     assert "operating system" in clients_assumptions(make_federation({"privacy.noise": "secure"}))
     assert clients_assumptions(make_federation({"privacy.epsilon": "inf"})) == ""
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"privacy.unit": "client", "secure_sum.bits": 24},
+        {"privacy.unit": "client", "privacy.mechanism": "central"},
+    ],
+)
+def test_simulated_noise_is_named_beside_what_the_sums_reveal(
+    overrides: dict[str, object], make_federation: MakeFederation
+) -> None:
+    for kind in ("simulation", "secure"):
+        federation = make_federation({**overrides, "privacy.noise": kind})
+        plan = federation.clients["client-1"].policy.agreed
+        assert plan is not None
+        assert federation.server_noise(plan).label == kind
+        found = aggregate_privacy(federation, [record(1, federation.config.client_names)])
+        assert found is not None
+        assert ("noise were secret, which one from a seed is not" in found.assumptions) == (kind == "simulation")
