@@ -140,7 +140,7 @@ def test_with_secure_noise_no_charge_is_missing(processes: ForkServerContext, ti
 
 def test_a_second_process_is_kept_out_of_a_run_directory(tiny_config, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
-    config.write_text(dump_config(tiny_config({"training.rounds": 50, "attacks.run": []})))
+    config.write_text(dump_config(tiny_config({"training.rounds": 2000, "attacks.run": []})))
     out = tmp_path / "run"
     first = subprocess.Popen([*COMMAND, "run", str(config), "--out", str(out)], stderr=subprocess.DEVNULL)
     try:

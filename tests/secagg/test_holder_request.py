@@ -6,6 +6,7 @@ import secagg
 from secagg.plan_bytes import decode_plan, encode_plan
 from tests.secagg.one_message import NAMES, PROTOCOLS, make
 
+WRAPPING = secagg.ModularIntegers(bits=20)
 PLANS = [
     make().plan,
     make(secagg.BfvSum(), summed_weights=True, noised=True, max_norm=0.5, run="r", round=3, attempt=2).plan,
@@ -14,7 +15,7 @@ PLANS = [
         weights=(2, 3, 4, 5, 6, 7),
         manifest=secagg.Manifest.whole_model(bytes(32)),
     ).plan,
-    make(secagg.CkksSum(codec=secagg.ModularIntegers(bits=20))).plan,
+    secagg.CkksSum(codec=WRAPPING).plan(clients=NAMES, dim=7, directory=make().cohort.directory),
     replace(
         make().plan,
         manifest=secagg.Manifest(
@@ -48,8 +49,8 @@ def test_plans_that_do_not_travel():
 
 
 def test_a_codec_without_a_clip_has_no_weights_either():
-    data = encode_plan(make(secagg.HelperSum(codec=secagg.ModularIntegers(bits=20))).plan)
-    parameters = secagg.ModularIntegers(bits=20).parameters()
+    plan = secagg.HelperSum(codec=WRAPPING).plan(clients=NAMES, dim=7, directory=make().cohort.directory)
+    data, parameters = encode_plan(plan), WRAPPING.parameters()
     assert data.count(parameters) == 1
     forged = data.replace(parameters, parameters[:-1] + b"\x02")
     with pytest.raises(secagg.WireError, match="neither saturation nor weights"):
