@@ -13,6 +13,7 @@ from evaluations.report.wording import aggregate_statement, messages_statement
 from fedpeft_secure.cli import run
 from fedpeft_secure.client_budgets import cohort_of, plan_client_budgets
 from fedpeft_secure.errors import ConfigError, PolicyError
+from fedpeft_secure.plans import pack_request
 from fedpeft_secure.preflight import check
 from fedpeft_secure.result import Result
 from fedpeft_secure.rundir import RunDirectory, read_rounds
@@ -184,6 +185,17 @@ def test_a_client_refuses_a_plan_that_guarantees_fewer_honest_survivors(tiny_con
             noise.check(agreed.model_copy(update={"mechanism": "central"}), sums)
         with pytest.raises(PolicyError, match="0 honest"):
             noise.check(agreed.model_copy(update={"protocol": "plain"}), sums)
+
+
+def test_a_client_asks_how_many_shares_hide_it_before_it_trains(make_federation):
+    federation = make_federation(CLIENT)
+    client = federation.clients["client-1"]
+    noise, plan = client.budget.client_noise, client.policy.agreed
+    more = replace(noise.shares, cohort=replace(noise.shares.cohort, honest=noise.shares.cohort.honest + 1))
+    client.budget = replace(client.budget, client_noise=replace(noise, shares=more))
+    with pytest.raises(PolicyError, match="guarantees 3 honest survivors, the noise shares were calibrated for 4"):
+        client.open_session(pack_request(plan, federation.start))
+    assert client.ledger.history("client-1") == ()
 
 
 @pytest.mark.parametrize(
