@@ -12,10 +12,10 @@ run: $(VENV)/installed
 	$(BIN)/fedpeft run --out $(OUT)
 
 test: $(VENV)/installed-dev
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

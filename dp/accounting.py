@@ -72,7 +72,10 @@ def compose(
     """
     _require_known(accountant, relation)
     require_delta(delta)
-    return _compose_merged(merge(seen_by(events)), float(delta), accountant, relation)
+    try:
+        return _compose_merged(merge(seen_by(events)), float(delta), accountant, relation)
+    except (OverflowError, ZeroDivisionError):
+        return math.inf  # so little noise that the libraries' arithmetic overflows: nothing is known to bound it
 
 
 def noise_multiplier(

@@ -54,7 +54,7 @@ class Ledger:
 
         Raises: LedgerInUse; LedgerTampered; LedgerError for a file that is no ledger.
         """
-        path = Path(path)
+        path = Path(path).resolve()  # one lock, whichever name the file is opened by
         lock = acquire_writer_lock(path)
         try:
             return cls(connect(path), lock)

@@ -144,6 +144,10 @@ def _plan_client(config: Config, client: str) -> ClientBudget:
     given = config.terms_of(client).noise_multiplier
     noise_multiplier = _calibrated(config, client) if given is None else given
     planned = _spends(config, client, noise_multiplier, _rate_of(config, client))
+    if math.isinf(planned):
+        raise ConfigError(
+            f"privacy.per_client: {client}'s noise_multiplier = {noise_multiplier:g} is too little for any ε; raise it"
+        )
     if planned > epsilon_limit(config, client):
         raise ConfigError(
             f"privacy.per_client: {client}'s noise_multiplier = {noise_multiplier:g} spends ε = {planned:.4g} over "

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ COLUMNS = ("client", "epsilon", "delta", "sample_rate", "noise_multiplier", "cli
 """The columns of a CSV file of budgets: "client" is required, an empty cell is as for everybody."""
 
 _MAX_DRAWS = 1000
+_NUMBER = re.compile(r"[+-]?[0-9.]+([eE][+-]?[0-9]+)?")  # Python reads "1_0" and "１０" as 10 too: nobody means that
 
 
 def resolve(config: Config) -> Config:
@@ -94,7 +96,7 @@ def _terms(row: dict[str, str], at: str) -> ClientTerms:
         if not cell:
             continue
         try:
-            values[column] = "inf" if cell == "inf" else int(cell) if column == "rounds" else float(cell)
+            values[column] = "inf" if cell == "inf" else _number(cell, int if column == "rounds" else float)
         except ValueError:
             kind = "a whole number" if column == "rounds" else "a number"
             raise ConfigError(f"{at}, column {column}: {cell!r} is not {kind}; correct it or leave it empty") from None
@@ -105,6 +107,17 @@ def _terms(row: dict[str, str], at: str) -> ClientTerms:
         column = str(problem["loc"][0])
         wanted = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
         raise ConfigError(f"{at}, column {column}: {wanted}, got {row[column]!r}; correct it") from None
+
+
+def _number(cell: str, kind: type[int] | type[float]) -> float:
+    """A plain number; one too large for a float is none, lest a slip of the pen read as "no privacy".
+
+    Raises:
+        ValueError: If the cell holds anything else.
+    """
+    if not _NUMBER.fullmatch(cell) or not math.isfinite(float(cell)):
+        raise ValueError(cell)
+    return kind(cell)
 
 
 def draw_budgets(given: BudgetDistribution, config: Config) -> dict[str, ClientTerms]:

@@ -30,6 +30,10 @@ class SecureSum(Protocol):
         """The quantiser."""
 
     @property
+    def min_cohort(self) -> int:
+        """Fewest survivors of a sum that may be opened."""
+
+    @property
     def needs_identities(self) -> bool:
         """Whether members must bring an identity and the key directory."""
 

@@ -19,6 +19,7 @@ SMOOTHING_VARIANCE = 4.0
 """s²: the part of a discrete Gaussian sum's variance that is given away to make it continuous."""
 
 _MAX_CLOSENESS = 1e-3
+_SMALLEST_PROVEN = 0.25  # σ ≥ 1/2: below, sums of discrete Gaussians have no proof, and the Rényi bound is too small
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,10 +56,17 @@ def discrete_gaussian_rdp(event: DiscreteGaussianSum, orders: Sequence[float] | 
     """Rényi divergence of one step at each order: α·ρ of the concentrated-DP bound, ρ = ε²/2.
 
     With τ = 10·Σ_{k<n} exp(−2π²σ²·k/(k+1)): ε is the least of √(Δ₂²/nσ² + τd/2), Δ₂/(√n·σ) + τ√d and
-    √(Δ₂²/nσ² + 2τΔ₁/(√n·σ) + τ²d).
+    √(Δ₂²/nσ² + 2τΔ₁/(√n·σ) + τ²d). One share alone (n = 1, τ = 0) needs no smallest σ.
+
+    Raises: UnsupportedAccounting for several shares with σ below 1/2, which the theorem leaves out.
     Source: Kairouz, Liu and Steinke 2021 (arXiv 2102.06387), Theorem 1 and Proposition 14.
     """
     shares, variance, dim = event.shares, event.share_variance, event.dim
+    if shares > 1 and variance < _SMALLEST_PROVEN:
+        raise UnsupportedAccounting(
+            f"shares of variance {variance:.3g} are below the {_SMALLEST_PROVEN:g} from which a sum of discrete "
+            "Gaussians has a proof; use a finer scale (more bits)"
+        )
     square = event.squared_norm / (shares * variance)
     tau = 10 * sum(math.exp(-2 * math.pi**2 * variance * k / (k + 1)) for k in range(1, shares))
     l1 = _l1_norm(event) / math.sqrt(shares * variance)
@@ -115,7 +123,7 @@ def _closeness(event: DiscreteGaussianSum) -> float:
 def _poisson_tail(variance: float) -> float:
     """κ(v) = 2·Σ_{k≥1} exp(−2π²vk²), at most 2x/(1−x) with x = exp(−2π²v); below 1."""
     x = math.exp(-2 * math.pi**2 * variance)
-    return min(2 * x / (1 - x), 1 - 1e-9)
+    return min(2 * x / max(1 - x, 1e-9), 1 - 1e-9)
 
 
 def _l1_norm(event: SkellamSum | DiscreteGaussianSum) -> float:

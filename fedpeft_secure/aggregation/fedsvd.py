@@ -1,6 +1,9 @@
-"""FedSVD: FFA, then the factors are re-orthogonalised by the server (Lee et al. 2025, *FedSVD*).
+"""FedSVD: FFA, then the factors are re-orthogonalised by the server.
 
 U Σ Vᵀ = SVD(B A); B ← U Σ, A ← Vᵀ leaves the product unchanged: pure post-processing of released sums.
+
+Source: Lee et al. 2025, *FedSVD: Adaptive Orthogonalization for Private Federated Learning with LoRA*, the section
+on the method.
 """
 
 from collections.abc import Mapping
@@ -9,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role, unflatten
-from fedpeft_secure.aggregation.base import Reads
+from fedpeft_secure.aggregation.base import MixedRanks, Reads, Weighing
+from fedpeft_secure.aggregation.factors import Blocks, Factors, ModulePlan
 from fedpeft_secure.aggregation.fedit import step_along
-from fedpeft_secure.aggregation.ffa import FFA
+from fedpeft_secure.aggregation.ffa import FFA, common_a
+from fedpeft_secure.aggregation.low_rank import Pair
 from fedpeft_secure.aggregation.server_optimizers import ServerOptimizer
 
 RANK_TOLERANCE = 1e-7
@@ -24,6 +29,8 @@ class FedSVD:
 
     name: str = "fedsvd"
     reads: Reads = Reads.SUM
+    mixed_ranks: MixedRanks = MixedRanks.REFUSED
+    weighing: Weighing = Weighing.GIVEN
 
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
         """All but the factors A, which only the server changes."""
@@ -47,6 +54,23 @@ class FedSVD:
             if factors is not None:
                 turned[b], turned[a], turns[b] = factors
         return state.replace(turned), optimizer.turned(lambda memory, power: _turn(memory, power, trained, turns))
+
+    def encode_factors(self, factors: Factors, public: ModulePlan, sums: tuple[Blocks, ...]) -> Blocks:
+        """B_k.
+
+        Raises:
+            ValueError: If the clients do not share A.
+        """
+        del sums
+        common_a(public, self.name)
+        return (factors.b,)
+
+    def apply_sums(self, sums: tuple[Blocks, ...], public: ModulePlan) -> Pair:
+        """Orthogonal factors of the mean of B times the A that all share."""
+        ((b,),) = sums
+        a = common_a(public, self.name)
+        found = orthogonalise(b, a) if a.shape[0] <= min(public.d, public.n) else None
+        return (b, a) if found is None else found[:2]
 
 
 def orthogonalise(b: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -11,7 +11,11 @@ from fedpeft_secure.rundir import to_json, write_atomically
 
 
 def check_same_data(
-    ledger: Path, clients: Mapping[str, LabelledTexts], groups: Mapping[str, tuple[str, ...]] | None = None
+    ledger: Path,
+    clients: Mapping[str, LabelledTexts],
+    groups: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    charges: int = 0,
 ) -> None:
     """Compares who holds what with what the ledger was begun with, and remembers it for a new ledger.
 
@@ -23,11 +27,17 @@ def check_same_data(
         clients: everybody's examples.
         groups: the group of privacy budgets of each of them, where there are any: who changes group would spend the
             budget of another one.
+        charges: in the ledger so far; once there are any, a digest must lie beside it.
 
     Raises:
-        DataError: If any client holds other examples than before.
+        DataError: If any client holds other examples than before, or nobody can tell.
     """
     path = ledger.with_name(f"{ledger.name}.data.json")
+    if charges and not path.exists():
+        raise DataError(
+            f"privacy.ledger: {ledger} has charges, and {path.name} is missing beside it, which tells for which data; "
+            "copy both, or begin a new ledger for data that were never charged"
+        )
     # One digest for all: a digest of a single client's few examples could be guessed.
     together = hashlib.sha256(b"fedpeft-secure/ledger-data/v1\0")
     for name in sorted(clients):
@@ -47,8 +57,9 @@ def check_same_data(
 
 def _assignment(clients: Mapping[str, LabelledTexts], groups: Mapping[str, tuple[str, ...]]) -> str:
     """A digest of which example is in which group, whatever their order."""
-    together = hashlib.sha256(b"fedpeft-secure/ledger-groups/v1\0")
+    together = hashlib.sha256(b"fedpeft-secure/ledger-groups/v2\0")
     for name in sorted(groups):
-        pairs = sorted(zip(clients[name].texts, groups[name], strict=True))
-        together.update(hashlib.sha256(json.dumps([name, pairs]).encode()).digest())
+        texts = clients[name]
+        examples = sorted(zip(texts.texts, texts.labels.tolist(), groups[name], strict=True))
+        together.update(hashlib.sha256(json.dumps([name, examples]).encode()).digest())
     return together.hexdigest()

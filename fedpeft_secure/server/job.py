@@ -87,7 +87,8 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
             )
             holders = dict(zip(config.client_names, federation.data.clients, strict=True))
             groups = {name: group_names(texts, config, name) for name, texts in holders.items()}
-            check_same_data(path, holders, {name: found for name, found in groups.items() if found})
+            in_groups = {name: found for name, found in groups.items() if found}
+            check_same_data(path, holders, in_groups, charges=ledger.head().count)
             if not resume:
                 for notice in check_affordable(federation):
                     listen(Notice(text=notice))

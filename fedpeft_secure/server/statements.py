@@ -11,7 +11,12 @@ from fedpeft_secure.budgets import ClientBudget, noise_kind, noise_stddev
 from fedpeft_secure.result import AggregatePrivacy, RoundRecord
 from fedpeft_secure.secure_sums import corrupt_clients
 from fedpeft_secure.server.federation import Federation
-from fedpeft_secure.server.whole_clients import whole_clients_aggregate, whole_clients_assumptions
+from fedpeft_secure.server.whole_clients import (
+    charged_releases,
+    not_secret,
+    whole_clients_aggregate,
+    whole_clients_assumptions,
+)
 
 
 def clients_assumptions(federation: Federation) -> str:
@@ -40,7 +45,7 @@ def aggregate_privacy(federation: Federation, records: Sequence[RoundRecord]) ->
     sensitivity C_k/d_k, and the noise a variance of Σ (σ_j C_j/d_j)² over the honest survivors j: k itself, and at
     least the n − 1 quietest others, where n is the fewest that any accepted sum holds. Only a release that is linear in
     its noise adds up so: with a second local step, or an adaptive client optimiser, a client reacts to its own noise
-    alone, and nothing is claimed.
+    alone, and nothing is claimed. All clients are compared at the run's δ: the largest ε says nothing at another one's.
     """
     sums, training, privacy = federation.config.secure_sum, federation.config.training, federation.config.privacy
     if federation.budgets[0].client_noise is not None:
@@ -49,29 +54,30 @@ def aggregate_privacy(federation: Federation, records: Sequence[RoundRecord]) ->
     if not federation.private or sums.protocol == "plain" or not linear:
         return None
     honest = min(guaranteed_honest(federation, len(_cohort(record))) for record in records)
-    worst = (0.0, math.inf, privacy.delta)
+    worst = (0.0, math.inf)
     for budget in federation.budgets:
-        steps = sum(record.attempt + 1 for record in records if budget.client in _cohort(record))
+        counted = sum(record.attempt + 1 for record in records if budget.client in _cohort(record))
+        steps = max(counted, len(charged_releases(federation, budget.client)))
         noise = _noise_multiplier(federation, budget, honest)
         epsilon = dp.epsilon(
             noise_multiplier=noise,
             sample_rate=max((group.sample_rate for group in budget.groups), default=budget.sample_rate),
             steps=steps,
-            delta=budget.delta,
+            delta=privacy.delta,
             accountant=privacy.accountant,
             relation=privacy.relation,
         )
-        worst = max(worst, (epsilon, noise, budget.delta), key=lambda found: found[0])
+        worst = max(worst, (epsilon, noise), key=lambda found: found[0])
     colluders = corrupt_clients(sums.adversarial_fraction, federation.config.clients.count)
     return AggregatePrivacy(
         epsilon=worst[0],
-        delta=worst[2],
+        delta=privacy.delta,
         noise_multiplier=worst[1],
         honest_survivors=honest,
         assumptions=(
             f"whoever attacks sees only the sums of this run: the {sums.protocol} sum holds against a {sums.server} "
             f"server with at most {colluders} colluding clients{third_party(sums.protocol)}; every sum that clients "
-            f"help to open then holds {honest} honest survivors or more, whose noise adds up"
+            f"help to open then holds {honest} honest survivors or more, whose noise adds up{not_secret(federation)}"
         ),
     )
 

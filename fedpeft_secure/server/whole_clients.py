@@ -42,7 +42,8 @@ def whole_clients_assumptions(federation: Federation) -> str:
 def whole_clients_aggregate(federation: Federation, records: Sequence[RoundRecord]) -> AggregatePrivacy:
     """The second statement: what the sums reveal to somebody outside, who controls no client."""
     noise, privacy = _noise(federation), federation.config.privacy
-    steps = sum(record.attempt + 1 for record in records)
+    released = frozenset[dp.ReleaseId]().union(*(charged_releases(federation, name) for name in federation.clients))
+    steps = max(sum(record.attempt + 1 for record in records), len(released))
     sums = None
     agreed = next(iter(federation.clients.values())).policy.agreed
     if agreed is not None:
@@ -50,12 +51,13 @@ def whole_clients_aggregate(federation: Federation, records: Sequence[RoundRecor
     fewest = 1 if sums is None else sums.fewest_survivors
     if noise.shares is None:
         event = noise.event(steps=steps)
-        assumptions = f"{TRUSTED_SERVER}; whoever attacks sees only the models that it releases"
+        assumptions = f"{TRUSTED_SERVER}; whoever attacks sees only the models that it releases{not_secret(federation)}"
     else:
         event = noise.event(steps=steps, shares=fewest)
         assumptions = (
             "whoever attacks sees only the sums of this run and controls none of its clients: every sum then holds the "
             f"noise shares of {fewest} clients or more, colluding ones of the first statement included"
+            f"{not_secret(federation)}"
         )
     epsilon = dp.compose((event,), delta=privacy.delta, accountant=privacy.accountant, relation=privacy.relation)
     extra = 1.0 if noise.shares is None else math.sqrt(fewest / noise.shares.cohort.honest)
@@ -66,6 +68,19 @@ def whole_clients_aggregate(federation: Federation, records: Sequence[RoundRecor
         honest_survivors=fewest,
         assumptions=assumptions,
     )
+
+
+def not_secret(federation: Federation) -> str:
+    """What a statement about sums must add where the noise comes from a seed, or empty."""
+    return (
+        "" if noise_kind(federation.config) == "secure" else "; this if noise were secret, which one from a seed is not"
+    )
+
+
+def charged_releases(federation: Federation, client: str) -> frozenset[dp.ReleaseId]:
+    """What `client` was charged for in this run: every sum that it may be in, finished rounds or not."""
+    history = federation.clients[client].ledger.history(client)
+    return frozenset(charge.release for charge in history if charge.release.run == federation.run)
 
 
 def _noise(federation: Federation) -> ClientNoise:

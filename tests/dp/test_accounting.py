@@ -199,3 +199,10 @@ def test_a_run_of_many_rounds_and_clients_is_evaluated_quickly():
         for client in range(8):
             dp.epsilon(noise_multiplier=0.83 + 0.01 * client, sample_rate=0.15, steps=steps, delta=1e-5)
     assert time.perf_counter() - start < 30, "about one second on an idle machine"
+
+
+@pytest.mark.parametrize("accountant", ["prv", "rdp", "pld"])
+@pytest.mark.parametrize("sigma", [5e-324, 1e-200, 1e-10, 1e-4])
+def test_next_to_no_noise_has_an_epsilon_and_no_crash(sigma, accountant):
+    found = dp.epsilon(noise_multiplier=sigma, sample_rate=0.15, steps=24, delta=1e-5, accountant=accountant)
+    assert found > 1e8

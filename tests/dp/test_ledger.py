@@ -21,6 +21,7 @@ from dp import (
 )
 from dp.charges import Charge, charge_of, row_of
 from dp.errors import LedgerInUse, LedgerTampered
+from dp.ledger_store import connect
 
 EVENT = SampledGaussian(noise_multiplier=1.0, sample_rate=0.15, steps=1)
 ONE_STEP = {"noise_multiplier": 1.0, "sample_rate": 0.15, "delta": 1e-5}
@@ -97,6 +98,10 @@ def test_one_writer_many_readers(path):
         charge(ledger)
         with pytest.raises(LedgerInUse):
             Ledger.open(path)
+        by_another_name = path.with_name("alias.sqlite")
+        by_another_name.symlink_to(path)
+        with pytest.raises(LedgerInUse):
+            Ledger.open(by_another_name)
         with Ledger.read(path) as reader:
             assert reader.clients() == ("a",)
             with pytest.raises(LedgerError, match=r"Ledger\.open"):
@@ -267,3 +272,34 @@ def test_groups_of_another_run_are_counted_at_their_worst(path):
         assert ledger.spent("a", delta=1e-5).epsilon == all_three
         strict = ledger.spent("a", delta=1e-5, group="strict").epsilon
         assert dp.epsilon(**ONE_STEP, steps=2) < strict < all_three
+
+
+def test_a_contribution_that_changes_under_an_open_ledger_is_not_sent(path):
+    with Ledger.open(path) as ledger:
+        charge(ledger)
+        with sqlite3.connect(path) as behind:
+            behind.execute("DROP TRIGGER charges_are_never_updated")
+            behind.execute("UPDATE charges SET contribution = ?", (b"other",))
+        behind.close()
+        with pytest.raises(LedgerTampered, match="contribution of charge 1 was changed"):
+            ledger.contribution("a", ReleaseId(run="run", round=0))
+
+
+def test_a_row_that_vanishes_under_an_open_ledger_is_missed(path):
+    with Ledger.open(path) as ledger:
+        charge(ledger)
+        charge(ledger, number=1)
+        with sqlite3.connect(path) as behind:
+            behind.execute("DROP TRIGGER charges_are_never_deleted")
+            behind.execute("DELETE FROM charges WHERE sequence = 2")
+        behind.close()
+        with pytest.raises(LedgerTampered, match="does not hold charges that it held before"):
+            ledger.verify()
+
+
+def test_every_commit_is_synced_before_it_is_acknowledged(path):
+    """A kill loses nothing anyway; a lost power supply would take the newest charges along."""
+    connection = connect(path)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()

@@ -193,3 +193,8 @@ def test_the_divisor_follows_the_sampling_rate(tiny_config: MakeConfig) -> None:
 def test_the_reserve_is_on_top_of_a_client_s_own_rounds(tiny_config: MakeConfig) -> None:
     budget = plan_of(with_terms(tiny_config, {"rounds": 3}, privacy__noise="secure"), "client-2")
     assert budget.steps == 4
+
+
+def test_next_to_no_noise_is_no_private_client(tiny_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match=r"client-2's noise_multiplier = 1e-300 is too little for any ε; raise it"):
+        plan_budgets(with_terms(tiny_config, {"noise_multiplier": 1e-300}))

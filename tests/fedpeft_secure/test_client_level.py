@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import dp
+import secagg
 from evaluations.report.wording import aggregate_statement, messages_statement
 from fedpeft_secure.cli import run
 from fedpeft_secure.client_budgets import cohort_of, plan_client_budgets
 from fedpeft_secure.errors import ConfigError, PolicyError
+from fedpeft_secure.plans import pack_request
 from fedpeft_secure.preflight import check
 from fedpeft_secure.result import Result
 from fedpeft_secure.rundir import RunDirectory, read_rounds
@@ -184,6 +186,26 @@ def test_a_client_refuses_a_plan_that_guarantees_fewer_honest_survivors(tiny_con
             noise.check(agreed.model_copy(update={"mechanism": "central"}), sums)
         with pytest.raises(PolicyError, match="0 honest"):
             noise.check(agreed.model_copy(update={"protocol": "plain"}), sums)
+
+
+def test_central_noise_covers_what_rounding_adds_to_a_vector(tiny_config):
+    """From the codec itself: the rounded vector may be a step longer in every coordinate."""
+    config = tiny_config({**CLIENT, "privacy.mechanism": "central", "secure_sum.bits": 6})
+    noise = plan_client_budgets(config, 400)[0].client_noise
+    step = secagg.FixedPoint(clip=1.0, bits=6).step
+    assert noise.central_stddev == pytest.approx(noise.central_multiplier * (1.0 + 20 * step))
+    assert 20 * step > 0.5
+
+
+def test_a_client_asks_how_many_shares_hide_it_before_it_trains(make_federation):
+    federation = make_federation(CLIENT)
+    client = federation.clients["client-1"]
+    noise, plan = client.budget.client_noise, client.policy.agreed
+    more = replace(noise.shares, cohort=replace(noise.shares.cohort, honest=noise.shares.cohort.honest + 1))
+    client.budget = replace(client.budget, client_noise=replace(noise, shares=more))
+    with pytest.raises(PolicyError, match="guarantees 3 honest survivors, the noise shares were calibrated for 4"):
+        client.open_session(pack_request(plan, federation.start))
+    assert client.ledger.history("client-1") == ()
 
 
 @pytest.mark.parametrize(

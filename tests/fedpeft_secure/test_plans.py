@@ -219,3 +219,11 @@ def test_the_norm_of_a_sum_is_bounded_for_the_client_whose_own_terms_allow_the_m
         noise_multiplier=2.0, groups=({"name": "a", "sample_rate": 1.0}, {"name": "b", "sample_rate": 0.1})
     )
     assert grouped.max_norm(100) - make_plan(noise_multiplier=2.0).max_norm(100) == pytest.approx(4 * 4 - 4)
+
+
+def test_two_sets_of_terms_for_one_client_are_refused(make_plan):
+    quiet = {"client": "client-2", "sample_rate": 0.1, "clip_norm": 0.5, "nominal_batch": 4.0}
+    plan = make_plan(own_terms=(quiet, {**quiet, "sample_rate": 1.0}))
+    with pytest.raises(PolicyError, match="client-2 refuses round 1: the plan gives it terms twice"):
+        plan.for_client("client-2")
+    assert plan.for_client("client-1").sample_rate == plan.sample_rate

@@ -1,6 +1,7 @@
 """The bounds lie above the exact privacy loss, computed from the probability masses, and close above it."""
 
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -66,6 +67,20 @@ def test_discrete_gaussian_rdp_is_above_the_exact_one(share_variance, shares, sh
     assert (exact <= bound * (1 + 1e-6)).all()
     if share_variance >= 1.0:
         assert (exact > bound / 1.1).all()
+
+
+def test_shares_below_the_theorem_are_refused():
+    """At σ² = 0.05 the formula gives 7.2 at order 1.1, and the exact divergence is 9.3: Theorem 1 wants σ ≥ 1/2."""
+    masses = discrete_gaussian_sum_masses(0.05, 2, 20)
+    event = DiscreteGaussianSum(share_variance=0.05, shares=2, squared_norm=1, dim=1, steps=1)
+    assert exact_rdp(masses, 1, 1.1) > 9
+    for accountant in ("rdp", "prv", "pld"):
+        with pytest.raises(UnsupportedAccounting, match="more bits"):
+            dp.compose((event,), delta=1e-5, accountant=accountant)
+    assert discrete_gaussian_rdp(replace(event, shares=1), [2])[0] == pytest.approx(2 / (2 * 0.05))
+    assert discrete_gaussian_rdp(replace(event, share_variance=0.25), [2])[0] > 0
+    with pytest.raises(UnsupportedAccounting, match="too coarse"):
+        dp.compose((replace(event, share_variance=1e-18),), delta=1e-5, accountant="prv")
 
 
 @pytest.mark.parametrize("family", [SkellamSum, DiscreteGaussianSum])

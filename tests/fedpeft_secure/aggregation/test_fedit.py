@@ -1,8 +1,10 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Entry, Role, flatten
-from fedpeft_secure.aggregation import Reads
+from fedpeft_secure.aggregation import Reads, combine
 from fedpeft_secure.aggregation.fedit import FedIT, step_along
 from fedpeft_secure.aggregation.server_optimizers import FedAdamW, FedAvg
 from fedpeft_secure.errors import FedPeftError
@@ -72,3 +74,18 @@ def test_a_structure_without_factors(state: AdapterState) -> None:
         AdapterState({"head.weight": state["head.weight"]}), np.ones(6), only_head, FedAvg(learning_rate=1)
     )
     assert np.allclose(new["head.weight"], state["head.weight"] + 1)
+
+
+@pytest.mark.parametrize(("d", "n"), [(6, 9), (9, 6)])
+def test_on_factors_it_is_the_product_of_the_means(d: int, n: int, make_clients: Callable) -> None:
+    pairs, weights = make_clients(0, d, n, (2, 2, 2))
+    b, a = combine("fedit", pairs, weights=weights, rank=2)
+    total = weights.sum()
+    assert np.allclose(b, sum(weight * own for weight, (own, _) in zip(weights, pairs, strict=True)) / total)
+    assert np.allclose(a, sum(weight * own for weight, (_, own) in zip(weights, pairs, strict=True)) / total)
+
+
+def test_on_factors_it_is_inexact(make_clients: Callable, mean_product: Callable) -> None:
+    pairs, weights = make_clients(0, 6, 9, (2, 2, 2))
+    b, a = combine("fedit", pairs, weights=weights, rank=2)
+    assert not np.allclose(b @ a, mean_product(pairs, weights), atol=0.1)

@@ -1,10 +1,12 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role, flatten, unflatten
-from fedpeft_secure.aggregation import Reads
+from fedpeft_secure.aggregation import Reads, combine
 from fedpeft_secure.aggregation.fedsvd import FedSVD, orthogonalise
 from fedpeft_secure.aggregation.ffa import FFA
 from fedpeft_secure.aggregation.server_optimizers import FedAdamW, FedAvg
@@ -151,3 +153,24 @@ def test_many_rounds_stay_finite(rounds: int, spec: AdapterSpec, state: AdapterS
         state, optimizer = FedSVD().apply(state, rng.standard_normal(FedSVD().trainable(spec).size), spec, optimizer)
     assert np.isfinite(flatten(state, spec)).all()
     assert all(np.isfinite(array).all() for array in optimizer.arrays().values())
+
+
+@pytest.mark.parametrize(("d", "n", "rank"), [(6, 9, 3), (9, 6, 2), (2, 6, 3)])
+def test_on_factors_it_is_the_svd_of_ffas_product(
+    d: int, n: int, rank: int, make_clients: Callable, mean_product: Callable
+) -> None:
+    pairs, weights = make_clients(0, d, n, (rank,) * 3)
+    shared = [(b, pairs[0][1]) for b, _ in pairs]
+    b, a = combine("fedsvd", shared, weights=weights, rank=rank)
+    assert np.allclose(b @ a, mean_product(shared, weights), atol=1e-10)
+    if rank <= d:
+        values = np.linalg.svd(b @ a, compute_uv=False)[:rank]
+        assert np.allclose(b.T @ b, np.diag(values**2), atol=1e-8)
+        assert np.allclose(a @ a.T, np.eye(rank))
+
+
+def test_on_factors_that_have_not_moved_a_stays(make_clients: Callable) -> None:
+    pairs, weights = make_clients(0, 6, 9, (2, 2))
+    b, a = combine("fedsvd", [(0 * b, pairs[0][1]) for b, _ in pairs], weights=weights, rank=2)
+    assert (b == 0).all()
+    assert np.array_equal(a, pairs[0][1])

@@ -1,7 +1,10 @@
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role, flatten
-from fedpeft_secure.aggregation import Reads
+from fedpeft_secure.aggregation import Reads, combine
 from fedpeft_secure.aggregation.ffa import FFA
 from fedpeft_secure.aggregation.server_optimizers import FedAvg
 
@@ -40,3 +43,15 @@ def test_the_mean_of_products_is_exact(spec: AdapterSpec, state: AdapterState) -
         a, b = spec.name_of(module, Role.LORA_A), spec.name_of(module, Role.LORA_B)
         exact = sum(w * client[b] @ state[a] for w, client in zip(weights, clients, strict=True))
         assert np.allclose(new[b] @ new[a], exact, atol=1e-5)
+
+
+@pytest.mark.parametrize("ranks", [(3, 3, 3), (1, 3, 2)])
+def test_on_factors_with_one_a_it_is_exact(
+    ranks: tuple[int, ...], make_clients: Callable, mean_product: Callable
+) -> None:
+    pairs, weights = make_clients(0, 6, 9, ranks)
+    whole = pairs[1][1]
+    shared = [(b, whole[: b.shape[1]]) for b, _ in pairs]
+    b, a = combine("ffa", shared, weights=weights, rank=3)
+    assert np.array_equal(a, whole)
+    assert np.allclose(b @ a, mean_product(shared, weights), atol=1e-12)

@@ -75,3 +75,19 @@ def test_who_changes_group_is_noticed(changed: dict[str, tuple[str, ...]], ledge
     check_same_data(ledger, HELD, GROUPS)
     with pytest.raises(DataError, match="or their groups changed"):
         check_same_data(ledger, HELD, GROUPS | changed)
+
+
+def test_equal_texts_with_different_labels_do_not_change_places(ledger: Path) -> None:
+    twins = {"client-1": LabelledTexts(texts=("soup", "soup"), labels=np.array([0, 1]))}
+    path = ledger.with_name("twins.sqlite")
+    check_same_data(path, twins, {"client-1": ("strict", "open")})
+    with pytest.raises(DataError, match="or their groups changed"):
+        check_same_data(path, twins, {"client-1": ("open", "strict")})
+
+
+def test_charges_without_a_digest_are_refused(ledger: Path) -> None:
+    check_same_data(ledger, HELD, charges=3)
+    ledger.with_name("ledger.sqlite.data.json").unlink()
+    with pytest.raises(DataError, match=r"ledger\.sqlite\.data\.json is missing .* copy both"):
+        check_same_data(ledger, HELD, charges=3)
+    check_same_data(ledger, HELD)

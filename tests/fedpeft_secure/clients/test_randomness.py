@@ -82,11 +82,13 @@ def test_another_seed_draws_differently(make_plan: MakePlan) -> None:
 def test_seeded_randomness_says_that_it_protects_nobody(make_plan: MakePlan) -> None:
     assert seeded().noise(make_plan()).label == "simulation"
     assert seeded().sampling(make_plan()).label == "simulation"
+    assert seeded().shares(make_plan()).label == "simulation"
 
 
 def test_secure_randomness_never_repeats(make_plan: MakePlan) -> None:
     secure, plan = SecureRandomness(), make_plan()
-    assert (secure.noise(plan).label, secure.sampling(plan).label) == ("secure", "secure")
+    assert {secure.noise(plan).label, secure.sampling(plan).label, secure.shares(plan).label} == {"secure"}
+    assert not (secure.shares(plan).draw(50) == secure.shares(plan).draw(50)).any()
     assert not (noise(secure, plan) == noise(secure, plan)).any()
     assert sample(secure, plan) != sample(secure, plan)
     assert rounding(secure, plan) != rounding(secure, plan)

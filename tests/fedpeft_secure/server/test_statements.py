@@ -96,6 +96,45 @@ def test_rounds_without_a_client_cost_it_nothing(make_federation: MakeFederation
     assert both.epsilon > one.epsilon
 
 
+def test_every_client_is_bounded_at_the_delta_that_is_printed(make_federation: MakeFederation) -> None:
+    """The loudest ε at its own small δ hides a client that was only ever bounded at a larger δ."""
+    own = {"client-1": {"epsilon": 9.0, "delta": 1e-3}, "client-2": {"epsilon": 9.5, "delta": 1e-9}}
+    federation = make_federation({"privacy.per_client": own})
+    found = aggregate_privacy(federation, [record(1, federation.config.client_names)])
+    assert found is not None
+    assert found.delta == federation.config.privacy.delta
+    for budget in federation.budgets:
+        noise = statements._noise_multiplier(federation, budget, found.honest_survivors)
+        spent = dp.epsilon(
+            noise_multiplier=noise, sample_rate=budget.sample_rate, steps=1, delta=found.delta, accountant="rdp"
+        )
+        assert spent <= found.epsilon
+
+
+@pytest.mark.parametrize("unit", ["example", "client"])
+def test_attempts_that_were_cut_off_count(unit: str, make_federation: MakeFederation) -> None:
+    """A round that was killed before its record and never repeated, too few being left, was summed all the same."""
+    federation = make_federation({"privacy.unit": unit, "secure_sum.bits": 24})
+    cohort = federation.config.client_names
+    before = aggregate_privacy(federation, [record(1, cohort)])
+    for client in federation.clients.values():
+        for number in (1, 2):
+            client.ledger.charge(
+                client=client.name,
+                release=dp.ReleaseId(run=federation.run, round=number),
+                event=dp.SampledGaussian(noise_multiplier=50.0, sample_rate=0.1, steps=1),
+                budget=client.budget.limit,
+                contribution=b"",
+                accountant="rdp",
+                unit=federation.config.privacy.unit,
+            )
+    after = aggregate_privacy(federation, [record(1, cohort)])
+    assert before is not None
+    assert after is not None
+    assert after == aggregate_privacy(federation, [record(1, cohort), record(2, cohort)])
+    assert after.epsilon > before.epsilon
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -116,3 +155,24 @@ def test_what_a_client_assumes_is_said_and_simulated_noise_named(make_federation
     assert "one example, to the server and all other clients together" in said
     assert "operating system" in clients_assumptions(make_federation({"privacy.noise": "secure"}))
     assert clients_assumptions(make_federation({"privacy.epsilon": "inf"})) == ""
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"privacy.unit": "client", "secure_sum.bits": 24},
+        {"privacy.unit": "client", "privacy.mechanism": "central"},
+    ],
+)
+def test_simulated_noise_is_named_beside_what_the_sums_reveal(
+    overrides: dict[str, object], make_federation: MakeFederation
+) -> None:
+    for kind in ("simulation", "secure"):
+        federation = make_federation({**overrides, "privacy.noise": kind})
+        plan = federation.clients["client-1"].policy.agreed
+        assert plan is not None
+        assert federation.server_noise(plan).label == kind
+        found = aggregate_privacy(federation, [record(1, federation.config.client_names)])
+        assert found is not None
+        assert ("noise were secret, which one from a seed is not" in found.assumptions) == (kind == "simulation")
