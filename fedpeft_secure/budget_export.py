@@ -23,15 +23,26 @@ def export_plan(path: Path, config: Config, rows: list[BudgetRow]) -> None:
     Raises:
         InputError: The file exists, cannot be written, or cannot hold the plan.
     """
-    if path.suffix not in (".csv", ".json"):
-        raise InputError(f"--export {path}: the plan is written as .csv or .json; give a file with that ending")
-    if path.exists():
-        raise InputError(f"--export {path}: there is such a file; give a new one")
+    check_target(path)
     text = plan_csv(config, rows) if path.suffix == ".csv" else plan_json(rows)
     try:
         write_atomically(path, text.encode())
     except OSError as error:
         raise InputError(f"--export {path}: {error.strerror}; give a file in a directory that can be written") from None
+
+
+def check_target(path: Path) -> None:
+    """Refuses a file that a plan cannot be written to, before anything long is computed.
+
+    Raises:
+        InputError: The file exists, has another ending, or its directory is not there.
+    """
+    if path.suffix not in (".csv", ".json"):
+        raise InputError(f"--export {path}: the plan is written as .csv or .json; give a file with that ending")
+    if path.exists():
+        raise InputError(f"--export {path}: there is such a file; give a new one")
+    if not path.parent.is_dir():
+        raise InputError(f"--export {path}: there is no directory {path.parent}; give a file in one that is there")
 
 
 def plan_json(rows: list[BudgetRow]) -> str:

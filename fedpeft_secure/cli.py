@@ -101,7 +101,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
             bad_input = isinstance(error, (InputError, secagg.PlanError, secagg.WireError, *refusals))
             raise typer.Exit(2 if bad_input else 1) from None
         except KeyboardInterrupt:
-            typer.echo("fedpeft: interrupted; `fedpeft run --resume DIR` goes on where it stopped", err=True)
+            typer.echo("fedpeft: interrupted", err=True)
             raise typer.Exit(130) from None
 
     return wrapped
@@ -131,11 +131,16 @@ def run_command(  # noqa: PLR0917 - typer calls by name
         )
     directory = resume or out or default_out()
     console = Console(stderr=True)
-    with progress(console) as listen:
-        result = run(
-            load_config(config, overrides=overrides or ()), out=directory, resume=resume is not None, listen=listen
-        )
-    console.print(summary(result, directory), highlight=False, soft_wrap=True)
+    loaded = load_config(config, overrides=overrides or ())
+    try:
+        with progress(console) as listen:
+            result = run(loaded, out=directory, resume=resume is not None, listen=listen)
+    except KeyboardInterrupt:
+        kept = (directory / "config.toml").is_file()
+        remedy = f"`fedpeft run --resume {directory}` goes on where it stopped" if kept else "nothing was written"
+        typer.echo(f"fedpeft: interrupted; {remedy}", err=True)
+        raise typer.Exit(130) from None
+    console.print(summary(result, directory), markup=False, highlight=False, soft_wrap=True)
     if as_json:
         sys.stdout.write(result.to_json() + "\n")
 
@@ -156,7 +161,7 @@ def budget_command(  # noqa: PLR0917 - typer calls by name
 ) -> None:
     """Shows, before any training, each client's plan and who limits whom; or what a ledger has spent and has left."""
     del debug
-    from fedpeft_secure.budget_export import export_plan, plan_json
+    from fedpeft_secure.budget_export import check_target, export_plan, plan_json
     from fedpeft_secure.budget_table import budget_rows, budget_table
     from fedpeft_secure.config_file import load_config
     from fedpeft_secure.ledger_table import ledger_rows, ledger_table
@@ -169,9 +174,13 @@ def budget_command(  # noqa: PLR0917 - typer calls by name
         _show([row.model_dump(mode="json") for row in spent], ledger_table(ledger, spent), as_json=as_json)
         return
     loaded = load_config(config, overrides=overrides or ())
+    if export is not None:
+        check_target(export)
     rows = budget_rows(loaded)
     if export is not None:
         export_plan(export, loaded, rows)
+        if export.suffix == ".csv" and loaded.privacy.groups:
+            typer.echo(f"fedpeft: {export} holds no groups: give it back only beside the same privacy.groups", err=True)
     _show(json.loads(plan_json(rows)), budget_table(loaded, rows), as_json=as_json)
 
 

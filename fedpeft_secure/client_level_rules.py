@@ -29,6 +29,11 @@ def check_client_level(config: Config) -> None:
             f'privacy.accountant: "{privacy.accountant}" has no proof for Skellam noise; use "rdp", or '
             'privacy.mechanism = "distributed_discrete_gaussian"'
         )
+    if privacy.groups:
+        raise ConfigError(
+            "privacy.groups: groups of examples have no budgets of their own when whole clients are protected; leave "
+            'them away, or use privacy.unit = "example"'
+        )
     for client in config.client_names:
         if config.groups_of(client) or config.terms_of(client).model_copy(update={"epsilon": None}) != ClientTerms():
             raise ConfigError(

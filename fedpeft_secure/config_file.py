@@ -100,10 +100,8 @@ def _one_line(error: ValidationError) -> str:
     by_name = path[:2] in (["privacy", "per_client"], ["privacy", "groups"])
     key = ".".join(part for part in path if by_name or part in keys)
     given = problem["input"]
-    wanted = (
-        "should be a table"
-        if problem["type"] == "model_type"
-        else problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    wanted = {"model_type": "should be a table", "tuple_type": 'should be a list, such as ["a", "b"]'}.get(
+        problem["type"], problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     )
     return f"{key or path[0]}: {wanted}, got {'a table' if isinstance(given, dict) else repr(given)}"
 

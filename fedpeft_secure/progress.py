@@ -39,7 +39,7 @@ class _Display:
         match event:
             case RunStarted():
                 self.run, self.started = event, time.monotonic()
-                self.console.print(event.headline, highlight=False, soft_wrap=True)
+                self.console.print(event.headline, markup=False, highlight=False, soft_wrap=True)
             case PhaseStarted(name=name, round=number):
                 self.round, self.activity = number or self.round, name
             case ClientTrained():
@@ -48,7 +48,7 @@ class _Display:
             case RoundFinished():
                 self.last = event
             case Notice(text=text):
-                self.console.print(text, highlight=False, soft_wrap=True)
+                self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def print_line(self, event: Event) -> None:
         """Prints one plain line for each event that matters in a log."""
@@ -56,10 +56,13 @@ class _Display:
         match event:
             case RoundFinished():
                 self.console.print(
-                    f"round {event.record.round}/{event.rounds}: {self._standing()}", highlight=False, soft_wrap=True
+                    f"round {event.record.round}/{event.rounds}: {self._standing()}",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
                 )
             case PhaseStarted(name=name, round=None):
-                self.console.print(name, highlight=False, soft_wrap=True)
+                self.console.print(name, markup=False, highlight=False, soft_wrap=True)
             case _:
                 pass
 

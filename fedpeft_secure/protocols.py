@@ -73,7 +73,10 @@ def check_graph(config: Config) -> None:
         ConfigError: Names the smallest cohort that works.
     """
     if refusal := _graph_refusal(config, config.clients.per_round):
-        raise ConfigError(f"clients.per_round: with the fractions of [secure_sum], {refusal}")
+        raise ConfigError(
+            f"clients.per_round: with the fractions of [secure_sum], {refusal}; raise clients.per_round, or use "
+            'secure_sum.protocol = "helper", which needs a key holder and no such cohort'
+        )
 
 
 def _graph_refusal(config: Config, cohort: int) -> str:

@@ -88,9 +88,9 @@ def create_run(root: Path, config: Config) -> RunDirectory:
         RunDirectoryError: If the directory holds anything already.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise RunDirectoryError(
-            f"--out {root}: in use already; give an empty directory, or finish it by --resume {root}"
-        )
+        unfinished = (root / "config.toml").is_file() and not (root / "result.json").exists()
+        resume = f", or finish the run in it by --resume {root}" if unfinished else ""
+        raise RunDirectoryError(f"--out {root}: in use already; give an empty directory{resume}")
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

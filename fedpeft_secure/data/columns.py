@@ -53,7 +53,10 @@ def labelled_texts(
         raise DataError(f"data.label: {source} mixes labels of type {' and '.join(kinds)}: use one type")
     order = sorted(set(keys))
     if len(order) < 2:
-        raise DataError(f"data.label: {source} has {len(order)} class, training needs at least 2")
+        raise DataError(
+            f"data.label: {source} has {len(order)} different labels, training needs at least 2: name "
+            "the column of classes, or add examples of another one"
+        )
     index = {key: position for position, key in enumerate(order)}
     examples = LabelledTexts(
         texts=tuple(checked), labels=np.array([index[key] for key in keys], dtype=np.int64), groups=owners
@@ -105,4 +108,6 @@ def _what(value: Any) -> str:
         return "no value"
     if isinstance(value, str):
         return "an empty string"
+    if isinstance(value, bytes):
+        return "bytes that are no UTF-8"
     return f"a value of type {type(value).__name__}"

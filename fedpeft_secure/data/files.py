@@ -32,7 +32,9 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_json(path, lines=True, dtype=False, convert_dates=False, precise_float=True)
     except (ValueError, OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"data.name: {path} cannot be read as {suffix[1:]}: {reason}") from error
+        raise DataError(
+            f"data.name: {path} cannot be read as {suffix[1:]}: {reason}; mend it or write it anew"
+        ) from error
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

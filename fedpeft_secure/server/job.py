@@ -199,8 +199,9 @@ def _recorder(directory: RunDirectory) -> Callable[[RoundPlan, secagg.Transcript
 def _headline(federation: Federation, progress: Progress) -> RunStarted:
     config, private = federation.config, federation.private
     largest = max(budget.epsilon for budget in federation.budgets)
+    unit = "client" if config.privacy.unit == "client" else "example and client"
     guarantee = (
-        f"ε ≤ {largest:g} per {config.privacy.unit} and client at δ = {config.privacy.delta:g}"
+        f"ε ≤ {largest:g} per {unit} at δ = {config.privacy.delta:g}"
         if private
         else "NO PRIVACY BUDGET (epsilon = inf)"
     )

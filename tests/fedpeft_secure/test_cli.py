@@ -87,6 +87,12 @@ def test_report_writes_the_page_again(finished):
         (("run", "--set", "model.name=./no-model"), ("model.name", "existing path")),
         (("run", "--set", "privacy.epsilon=1e-9"), ("privacy.epsilon", "raise it")),
         (("run", "--set", "clients.per_round=3"), ("clients.per_round", "5 clients")),
+        (("run", "--set", "clients.per_round=4"), ("clients.per_round", 'secure_sum.protocol = "helper"')),
+        (("budget", "--export", "no/plan.csv"), ("--export", "there is no directory no")),
+        (
+            ("budget", "--set", "privacy.unit=client", "--set", "privacy.groups={a={epsilon=2.0,share=1.0}}"),
+            ("privacy.groups", 'privacy.unit = "example"'),
+        ),
         (("run", "--resume", "no-such-run"), ("no-such-run", "config.toml")),
         (("run", "--resume", "x", "--set", "seed=1"), ("--resume", "leave")),
         (("report", "no-such-run"), ("no-such-run", "config.toml")),
@@ -103,6 +109,21 @@ def test_bad_input_is_one_line_that_names_setting_and_remedy(arguments, words, t
     assert [word for word in words if word not in errors[0]] == []
     assert "Traceback" not in refused.output
     assert list(tmp_path.rglob("*.*")) == [], "nothing is left half-written"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_interrupted_run_names_its_directory(begun, tmp_path, monkeypatch):
+    def interrupt(config, *, out, resume, listen):
+        if begun:
+            out.mkdir()
+            (out / "config.toml").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupt)
+    stopped = call("run", "--out", tmp_path / "mine")
+    assert stopped.exit_code == 130
+    assert (f"--resume {tmp_path / 'mine'}" in stopped.stderr) == begun
+    assert stopped.stderr.count("\n") == 1
 
 
 def test_debug_shows_where_an_error_came_from():
@@ -127,6 +148,14 @@ def test_budget_exports_its_plan_and_takes_it_back(config_path, tmp_path):
     refused = call("budget", config_path, "--export", tmp_path / "plan.csv")
     assert refused.exit_code == 2
     assert "give a new one" in refused.stderr
+
+
+def test_a_csv_of_a_plan_with_groups_says_that_it_holds_none(config_path, tmp_path):
+    groups = "privacy.groups={strict={epsilon=2.0,share=0.5},open={epsilon=8.0,share=0.5}}"
+    done = call("budget", config_path, "--set", groups, "--export", tmp_path / "plan.csv")
+    assert done.exit_code == 0
+    assert "plan.csv holds no groups: give it back only beside the same privacy.groups" in done.stderr
+    assert call("budget", config_path, "--export", tmp_path / "other.csv").stderr == ""
 
 
 def test_budget_reads_a_ledger(finished, config_path):

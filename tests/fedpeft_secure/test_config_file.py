@@ -120,6 +120,7 @@ def test_an_unknown_key_that_is_like_none_lists_the_tables() -> None:
         ({"model": "minilm"}, "model: should be a table, got 'minilm'"),
         ({"secure_sum": {"clip": "wide"}}, "secure_sum.clip: "),
         ({"data": {"partition": {"scheme": "random"}}}, "data.partition.scheme: should be 'dirichlet'"),
+        ({"peft": {"targets": "query"}}, 'peft.targets: should be a list, such as ["a", "b"], got '),
         ({"peft": {"targets": ["query", 5]}}, "peft.targets: should be a valid string, got 5"),
         ({"training": {"learning_rate": math.inf}}, "training.learning_rate: should be a finite number, got inf"),
         ({"privacy": {"clip_norm": math.nan}}, "privacy.clip_norm: should be "),

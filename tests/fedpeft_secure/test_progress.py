@@ -56,6 +56,12 @@ def test_plain_lines_for_a_log() -> None:
     assert len(lines) == 4, "one line for each thing that matters in a log, none for every client"
 
 
+def test_brackets_are_text_and_not_markup() -> None:
+    assert lines_of([Notice(text="the fractions of [secure_sum] in runs[/x]")]) == [
+        "the fractions of [secure_sum] in runs[/x]"
+    ]
+
+
 def test_a_log_has_no_control_characters() -> None:
     assert all(line.isprintable() for line in lines_of(EVENTS))
 

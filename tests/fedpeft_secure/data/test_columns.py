@@ -40,7 +40,13 @@ def test_owners_are_strings_without_a_decimal_point() -> None:
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("  ", "an empty string"), (None, "no value"), (float("nan"), "no value"), (7, "a value of type int")],
+    [
+        ("  ", "an empty string"),
+        (None, "no value"),
+        (float("nan"), "no value"),
+        (7, "a value of type int"),
+        (b"\xe9", "bytes that are no UTF-8"),
+    ],
 )
 def test_an_unusable_text_is_refused_with_its_row(text: object, what: str) -> None:
     with pytest.raises(DataError, match=f"data.text: row 2 of x.csv has {what} where a text must be"):
@@ -69,7 +75,7 @@ def test_a_missing_owner_is_refused_with_its_row(owner: object) -> None:
 
 
 def test_a_single_class_is_refused() -> None:
-    with pytest.raises(DataError, match=r"data.label: x.csv has 1 class, training needs at least 2"):
+    with pytest.raises(DataError, match=r"data.label: x.csv has 1 different labels, .*: name the column"):
         _checked(["a", "b"], [1, 1])
 
 
