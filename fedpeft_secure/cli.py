@@ -1,6 +1,7 @@
 """The command line, and the composition root: the one module that reaches up to attacks and evaluations, lazily."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -97,7 +98,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             typer.echo(f"fedpeft: {' '.join(str(error).split())}", err=True)
             refusals = (dp.LedgerError, dp.errors.InvalidParameter, dp.errors.UnsupportedAccounting)
-            bad_input = isinstance(error, (InputError, secagg.PlanError, *refusals))
+            bad_input = isinstance(error, (InputError, secagg.PlanError, secagg.WireError, *refusals))
             raise typer.Exit(2 if bad_input else 1) from None
         except KeyboardInterrupt:
             typer.echo("fedpeft: interrupted; `fedpeft run --resume DIR` goes on where it stopped", err=True)
@@ -251,9 +252,18 @@ def key_holder_answer_command(
     """Answers one request of a server: reads it from standard input, writes the answer to standard output, as bytes."""
     del debug
     from fedpeft_secure.key_holder import answer_request
+    from secagg import MAX_REQUEST_BYTES
 
-    request = sys.stdin.buffer.read()
-    sys.stdout.buffer.write(answer_request(folder, request, directory=directory, min_cohort=min_cohort))
+    request = sys.stdin.buffer.read(MAX_REQUEST_BYTES + 1)
+    answer = answer_request(folder, request, directory=directory, min_cohort=min_cohort)
+    try:
+        sys.stdout.buffer.write(answer)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again when it exits
+        raise InputError(
+            f"standard output: {error.strerror}; this answer is lost and is not given twice, plan another attempt"
+        ) from None
 
 
 @bench.command("secure-sum", epilog="Example: fedpeft bench secure-sum --clients 100 --dim 100000 --dropout 0.1")
@@ -262,18 +272,21 @@ def bench_secure_sum_command(  # noqa: PLR0917 - typer calls by name
     clients: Annotated[int, typer.Option("--clients", min=2, help="Cohort.")] = 100,
     dim: Annotated[int, typer.Option("--dim", min=1, help="Values of a vector.")] = 100_000,
     dropout: Annotated[float, typer.Option("--dropout", help="Share that vanishes before it uploads.")] = 0.1,
-    server: Annotated[str, typer.Option("--server", help="curious or malicious.")] = "malicious",
+    server: Annotated[
+        str, typer.Option("--server", help="curious or malicious; bfv and ckks bear a curious one only.")
+    ] = "malicious",
     bits: Annotated[int, typer.Option("--bits", min=2, max=32, help="Bits of a value.")] = 16,
+    protocol: Annotated[str, typer.Option("--protocol", help="masked, helper, bfv or ckks.")] = "masked",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Times one round of the masked sum, all parties in this process."""
+    """Times one round of a secure sum, all parties in this process."""
     del debug
     from dataclasses import asdict
 
     from secagg.bench import measure
 
-    cost = asdict(measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits))
+    cost = asdict(measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits, protocol=protocol))
     if as_json:
         sys.stdout.write(json.dumps(cost) + "\n")
     else:

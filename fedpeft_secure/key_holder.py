@@ -1,10 +1,12 @@
 """The key holder as a party of its own: its identity and memory in a directory, or in memory for a simulation."""
 
 import fcntl
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import secagg
 from fedpeft_secure.errors import InputError, PolicyError
@@ -12,6 +14,8 @@ from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.rundir import write_atomically
 from fedpeft_secure.secure_sums import secure_sum, sum_plan
 from fedpeft_secure.seeds import Seed
+
+Parsed = TypeVar("Parsed")
 
 IDENTITY, STATE, LOCK = "identity.key", "state.bin", ".lock"
 
@@ -52,7 +56,12 @@ class SimulatedKeyHolder:
         )
 
     def keep(self, memory: secagg.HolderMemory) -> None:
-        """Remembers what is about to be sent."""
+        """Remembers what is about to be sent.
+
+        Raises:
+            secagg.RefusedError: If another session has sent something meanwhile.
+        """
+        memory.check_follows(self.memory)
         self.memory = memory
 
 
@@ -62,11 +71,15 @@ def make_key_holder(folder: Path) -> secagg.Identity:
     Raises:
         InputError: If something is there already, or it cannot be written.
     """
+    identity = secagg.Identity.generate()
     try:
         folder.mkdir(mode=0o700, parents=True)
-        identity = secagg.Identity.generate()
-        identity.save(folder / IDENTITY)
-        write_atomically(folder / STATE, secagg.HolderMemory().to_bytes(), mode=0o600)
+        try:
+            write_atomically(folder / STATE, secagg.HolderMemory().to_bytes(), mode=0o600)
+            identity.save(folder / IDENTITY)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     except OSError as error:
         raise InputError(f"--out {folder}: {error.strerror}; give a new directory in one that can be written") from None
     return identity
@@ -85,40 +98,42 @@ def answer_request(folder: Path, request: bytes, *, directory: Path, min_cohort:
         The bytes of an envelope to the server.
 
     Raises:
-        InputError: If a file is missing or damaged.
+        InputError: If a file is missing or damaged, or the memory cannot be stored.
         secagg.ProtocolError: If the request is malformed, or refused.
     """
     with _memory(folder) as memory:
-        known = secagg.HolderRequest.from_bytes(request)
         after, envelope = secagg.answer_holder_request(
-            known,
-            identity=secagg.Identity.load(folder / IDENTITY),
-            directory=secagg.KeyDirectory.from_bytes(_read(directory)),
+            secagg.HolderRequest.from_bytes(request),
+            identity=_parsed(folder / IDENTITY, secagg.Identity.load),
+            directory=_parsed(directory, lambda path: secagg.KeyDirectory.from_bytes(path.read_bytes())),
             memory=memory,
             min_cohort=min_cohort,
         )
-        write_atomically(folder / STATE, after.to_bytes(), mode=0o600)
+        try:
+            write_atomically(folder / STATE, after.to_bytes(), mode=0o600)
+        except OSError as error:
+            raise InputError(
+                f"{folder / STATE}: {error.strerror}; nothing was answered, make it writable and ask again"
+            ) from None
     return envelope.to_bytes()
 
 
 @contextmanager
 def _memory(folder: Path) -> Iterator[secagg.HolderMemory]:
     """The memory, under a lock: two processes with one memory could each use a key once."""
-    _read(folder / STATE)  # no lock file in what is no key holder's directory
-    with (folder / LOCK).open("w") as lock:
+    _parsed(folder / STATE, Path.read_bytes)  # no lock file in what is no key holder's directory
+    with _parsed(folder / LOCK, lambda path: path.open("w")) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{folder}: another process answers for this key holder; wait for it") from None
-        try:
-            memory = secagg.HolderMemory.from_bytes(_read(folder / STATE))
-        except secagg.WireError as error:
-            raise InputError(f"{folder}: {error}; restore the newest state, or make a new key holder") from error
-        yield memory
+        yield _parsed(folder / STATE, lambda path: secagg.HolderMemory.from_bytes(path.read_bytes()))
 
 
-def _read(path: Path) -> bytes:
+def _parsed(path: Path, parse: Callable[[Path], Parsed]) -> Parsed:
     try:
-        return path.read_bytes()
+        return parse(path)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; `fedpeft key-holder init` makes a key holder") from None
+    except secagg.ProtocolError as error:
+        raise InputError(f"{path}: {error}; restore the newest copy of it") from None

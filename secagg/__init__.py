@@ -18,8 +18,8 @@ from secagg.he import BfvSum, CkksSum
 from secagg.he import parameters_for as he_parameters_for
 from secagg.helper import HelperSum
 from secagg.holder_memory import HolderMemory
+from secagg.holder_request import MAX_REQUEST_BYTES, HolderRequest
 from secagg.holder_request import PROTOCOLS as ONE_MESSAGE
-from secagg.holder_request import HolderRequest
 from secagg.holder_request import answer as answer_holder_request
 from secagg.identity import Identity, KeyDirectory
 from secagg.manifest import Entry, Manifest, part_digest
@@ -36,6 +36,7 @@ from secagg.simulate import Cohort, SecureSum, key_holder_session, simulate
 
 __all__ = [
     "KEY_HOLDER",
+    "MAX_REQUEST_BYTES",
     "ONE_MESSAGE",
     "SERVER",
     "Aggregate",

@@ -29,7 +29,8 @@ class HolderMemory:
 
     Guarantee: one announcement and one answer a plan; an answered round's key is gone. Without DP, two rounds'
         survivors differ by nobody or by at least min_cohort clients.
-    Assumes: it is stored with mode 0600, survives restarts, and no older copy is ever put back.
+    Assumes: it is stored with mode 0600, survives restarts, and no older copy is ever put back: what is stored is only
+        ever replaced by a memory that `check_follows` it, or two sessions side by side would bring used keys back.
     """
 
     open: tuple[OpenRound, ...] = ()
@@ -69,6 +70,18 @@ class HolderMemory:
             open=tuple(known for known in self.open if known is not used),
             answered=(*self.answered, plan_digest),
         )
+
+    def check_follows(self, stored: "HolderMemory") -> None:
+        """Refuses to replace `stored` by this memory if the session that made it had not known it; raises RefusedError.
+
+        A step adds one key that waits, or uses one up; another session's rounds stay as they are.
+        """
+        used = self.answered[len(stored.answered) :]
+        left = tuple(known for known in stored.open if known.plan not in used)
+        announced = not used and self.open[:-1] == left and self.last_survivors == stored.last_survivors
+        answered = len(used) == 1 and self.open == left and len(left) == len(stored.open) - 1
+        if self.answered[: len(stored.answered)] != stored.answered or not (self == stored or announced or answered):
+            raise RefusedError("another session of this key holder has announced or answered meanwhile; open a new one")
 
     def to_bytes(self) -> bytes:
         """Encodes the memory, secrets included; `from_bytes` inverts it."""

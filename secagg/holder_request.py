@@ -17,6 +17,7 @@ from secagg.plan_bytes import decode_plan, encode_plan
 from secagg.wire import Reader, Writer
 
 MAGIC = b"FSQ\x01"
+MAX_REQUEST_BYTES: Final = 1 << 30
 PROTOCOLS: Final = {protocol.label: protocol for protocol in (HelperSum, BfvSum, CkksSum)}
 
 
@@ -39,6 +40,8 @@ class HolderRequest:
     @classmethod
     def from_bytes(cls, data: bytes) -> "HolderRequest":
         """Parses strictly; raises WireError, PlanError or CodecError."""
+        if len(data) > MAX_REQUEST_BYTES:
+            raise WireError(f"request of {len(data)} bytes is larger than {MAX_REQUEST_BYTES}")
         reader = Reader(data=data, what="request").magic(MAGIC)
         plan, phase, payload = decode_plan(reader.blob()), reader.text(), reader.blob()
         reader.end()

@@ -143,6 +143,9 @@ class OneMessageServer:
             except WireError as error:
                 gathered = _noted(gathered, f"{OPEN}: {error}")
                 continue
+            if not gathered.uploads.keys() >= set(positions):
+                gathered = _noted(gathered, f"{OPEN}: the answer counts clients that were not asked about")
+                continue
             return self._finished(gathered, positions, residues), ()
         raise RoundFailedError(f"the key holder opened nothing{_why(gathered)}; start another attempt")
 

@@ -10,6 +10,8 @@ from secagg.residues import ModularIntegers
 from secagg.wire import Reader, Writer
 
 MAGIC = b"FSP\x01"
+MAX_PLAN_BYTES = 1 << 24
+"""Enough for 100,000 clients with rows of their own; parsing takes seconds at most."""
 _CODEC_FORMAT = ">ddBI"
 _CODEC_BYTES = struct.calcsize(_CODEC_FORMAT)
 
@@ -34,10 +36,12 @@ def encode_plan(plan: SumPlan) -> bytes:
 
 def decode_plan(data: bytes) -> SumPlan:
     """Inverts `encode_plan`; raises WireError, PlanError or CodecError."""
+    if len(data) > MAX_PLAN_BYTES:
+        raise WireError(f"plan of {len(data)} bytes is larger than {MAX_PLAN_BYTES}")
     reader = Reader(data=data, what="plan").magic(MAGIC)
     protocol, run = reader.text(), reader.text()
     number, attempt = reader.uint(num_bytes=8), reader.uint(num_bytes=8)
-    clients = tuple([reader.text() for _ in range(reader.uint(num_bytes=4))])
+    clients = _names(reader, count=reader.uint(num_bytes=4))
     dim = reader.uint(num_bytes=8)
     codec = _codec(reader.raw(_CODEC_BYTES))
     weights = [reader.uint(num_bytes=4) for _ in range(reader.uint(num_bytes=4))]
@@ -63,6 +67,17 @@ def decode_plan(data: bytes) -> SumPlan:
         noised=bool(noised),
         max_norm=None if max_norm == -1.0 else max_norm,
     )
+
+
+def _names(reader: Reader, *, count: int) -> tuple[str, ...]:
+    """Ascending names; one byte could hold an empty one, so a hostile plan is refused at the first that is repeated."""
+    names: list[str] = []
+    for _ in range(count):
+        name = reader.text()
+        if names and name <= names[-1]:
+            raise WireError("plan: names are not unique and sorted")
+        names.append(name)
+    return tuple(names)
 
 
 def _codec(parameters: bytes) -> Codec:
@@ -98,7 +113,10 @@ def _read_manifest(reader: Reader) -> Manifest:
         parts[name] = reader.raw(DIGEST_BYTES)
     for _ in range(reader.uint(num_bytes=4)):
         client = reader.text()
-        sent = tuple([reader.text() for _ in range(reader.uint(num_bytes=4))])
+        listed = reader.uint(num_bytes=4)
+        if listed > len(parts):
+            raise WireError(f"plan: {client!r} is sent {listed} parts, there are {len(parts)}")
+        sent = tuple([reader.text() for _ in range(listed)])
         covered = tuple([(reader.uint(num_bytes=8), reader.uint(num_bytes=8)) for _ in range(reader.uint(num_bytes=4))])
         entries[client] = Entry(parts=sent, covered=covered)
     return Manifest(parts=parts, entries=entries)

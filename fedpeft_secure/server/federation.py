@@ -1,5 +1,6 @@
 """All parties of a simulated run in one process: model, data, clients, keys and the public facts about them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -118,10 +119,8 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
     elif any(budget.private for budget in budgets):
         listen(Notice(text=f"gradients of single examples: {backbone.per_example.description}"))
-    # In one process everybody's identity may follow from the seed; a deployed client makes its own (`fedpeft keys`).
     third_party = config.secure_sum.protocol in secagg.ONE_MESSAGE
-    make_keys = secagg.Cohort.with_key_holder if third_party else secagg.Cohort.generate
-    keys = make_keys(config.client_names, secagg.seeded_entropy(seed.entropy("identities").to_bytes(16, "big")))
+    keys = _identities(config, third_party=third_party)
     agreed = plan_round(config, run=run, round_number=1, attempt=0, state=start, strategy=strategy, budgets=budgets)
     clients = {
         budget.client: Client(
@@ -144,6 +143,8 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         )
         for budget, texts in zip(budgets, data.clients, strict=True)
     }
+    if not agreed.private:
+        _tell_capped_weights(clients, agreed, listen)
     return Federation(
         config=config,
         run=run,
@@ -164,6 +165,25 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         validation=tokenise(data.validation, tokenizer, max_length=config.model.max_length),
         test=tokenise(data.test, tokenizer, max_length=config.model.max_length),
     )
+
+
+def _identities(config: Config, *, third_party: bool) -> secagg.Cohort:
+    """Everybody's keys; in one process they may follow from the seed, a deployed party makes its own."""
+    make_keys = secagg.Cohort.with_key_holder if third_party else secagg.Cohort.generate
+    entropy = Seed(config.seed).entropy("identities").to_bytes(16, "big")
+    return make_keys(config.client_names, secagg.seeded_entropy(entropy))
+
+
+def _tell_capped_weights(clients: Mapping[str, Client], agreed: RoundPlan, listen: Listener) -> None:
+    """Without privacy clients weigh as many examples as they have, up to a public bound."""
+    for client in clients.values():
+        if len(client.examples) > agreed.max_weight:
+            listen(
+                Notice(
+                    text=f"{client.name} has more examples than the {agreed.max_weight} that it may weigh as many as; "
+                    "raise training.nominal_batch to weigh it fully"
+                )
+            )
 
 
 def _randomness(config: Config, seed: Seed, client: str) -> Randomness:

@@ -167,3 +167,13 @@ def test_bench_secure_sum_counts_bytes_and_error():
     assert {"degree", "threshold", "max_error"} <= set(cost)
     assert cost["dropped"] == 1
     assert 0 < cost["max_error"] < 1e-4
+
+
+def test_bench_secure_sum_of_another_protocol():
+    size = ("--clients", 5, "--dim", 50, "--dropout", 0, "--json")
+    cost = json.loads(call("bench", "secure-sum", "--protocol", "helper", *size).stdout)
+    assert (cost["protocol"], cost["degree"], cost["threshold"]) == ("helper", None, None)
+    assert set(cost["key_holder_seconds"]) == {"announce", "open"}
+    refused = call("bench", "secure-sum", "--protocol", "bfv", *size)
+    assert refused.exit_code == 2
+    assert 'give "curious"' in refused.output

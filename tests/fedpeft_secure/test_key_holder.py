@@ -1,5 +1,8 @@
 import fcntl
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +100,7 @@ def test_the_key_waits_on_the_disk_and_is_gone_after_its_use(party):
         answer_request(folder, asked, directory=directory, min_cohort=4)
     answer_request(folder, asked, directory=directory, min_cohort=3)
     assert waiting.secret not in (folder / STATE).read_bytes()
+    assert stat.S_IMODE((folder / STATE).stat().st_mode) == 0o600
 
 
 def test_what_cannot_be_used_is_one_line(party, tmp_path):
@@ -114,8 +118,60 @@ def test_what_cannot_be_used_is_one_line(party, tmp_path):
         with pytest.raises(InputError, match="another process answers"):
             answer_request(folder, ask, directory=directory, min_cohort=3)
     (folder / STATE).write_bytes(b"broken")
-    with pytest.raises(InputError, match="restore the newest state, or make a new key holder"):
+    with pytest.raises(InputError, match=r"state\.bin: .*; restore the newest copy of it"):
         answer_request(folder, ask, directory=directory, min_cohort=3)
+
+
+@pytest.mark.parametrize("damage", ["identity gone", "identity short", "keys short", "lock", "state", "request"])
+def test_bad_input_of_the_command_is_one_line_and_changes_nothing(party, damage):
+    folder, directory, cohort = party
+    plan, _, _ = a_round(cohort)
+    ask = secagg.HolderRequest(plan=plan, phase="announce").to_bytes()
+    if damage == "identity gone":
+        (folder / "identity.key").unlink()
+    elif damage == "identity short":
+        (folder / "identity.key").write_bytes(b"short")
+    elif damage == "keys short":
+        directory.write_bytes(directory.read_bytes()[:-1])
+    elif damage == "lock":
+        (folder / LOCK).mkdir()
+    elif damage == "state":
+        (folder / f".{STATE}.part").mkdir()  # as on a disk that takes no file
+    else:
+        ask = ask[:-1]
+    before = (folder / STATE).read_bytes()
+    arguments = ["key-holder", "answer", str(folder), "--directory", str(directory)]
+    done = CliRunner().invoke(cli.app, arguments, input=ask)
+    assert (done.exit_code, done.stdout_bytes, len(done.stderr.splitlines())) == (2, b"", 1)
+    assert done.stderr.startswith("fedpeft: ")
+    assert (folder / STATE).read_bytes() == before
+
+
+def test_an_answer_that_cannot_be_written_is_lost_and_said_so(party):
+    folder, directory, cohort = party
+    plan, _, _ = a_round(cohort)
+    command = "from fedpeft_secure.cli import main; main()"
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        done = subprocess.run(
+            [sys.executable, "-c", command, "key-holder", "answer", folder, "--directory", directory],
+            input=secagg.HolderRequest(plan=plan, phase="announce").to_bytes(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("fedpeft: standard output: No space left on device; this answer is lost")
+
+
+def test_half_a_key_holder_is_not_left_behind(tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fedpeft_secure.key_holder.write_atomically", full)
+    with pytest.raises(InputError, match="No space left"):
+        make_key_holder(tmp_path / "holder")
+    assert list(tmp_path.iterdir()) == []
 
 
 def play(federation, **changes):
@@ -189,6 +245,17 @@ def test_the_key_holder_has_terms_of_its_own(make_federation):
     federation = make_federation({"secure_sum.protocol": "helper"})
     federation.key_holder.min_cohort = 4
     assert "the key holder refuses round 1: min_cohort is below 4" in play(federation).failure
+
+
+def test_two_rounds_side_by_side_do_not_bring_a_used_key_back(make_plan):
+    keys = secagg.Cohort.with_key_holder(make_plan().cohort)
+    party = SimulatedKeyHolder(keys=keys, min_cohort=3, seed=Seed(0))
+    sessions = [party.session(make_plan(protocol="helper", attempt=attempt), dim=3) for attempt in (0, 1)]
+    (first, _), (second, _) = (session.step(()) for session in sessions)
+    party.keep(first.memory)
+    with pytest.raises(secagg.RefusedError, match="another session of this key holder"):
+        party.keep(second.memory)
+    assert party.memory == first.memory
 
 
 def test_a_plain_round_has_no_third_party(make_plan):

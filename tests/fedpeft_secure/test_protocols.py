@@ -36,6 +36,23 @@ def test_auto_decides_and_says_why(overrides, protocol, reason, tiny_config):
     check_protocol(config)
 
 
+@pytest.mark.parametrize("protocol", ["bfv", "ckks"])
+def test_homomorphic_sums_are_refused_to_a_server_that_may_lie(protocol, tiny_config):
+    config = tiny_config()
+    sums = config.secure_sum.model_copy(update={"protocol": protocol, "server": "malicious"})
+    with pytest.raises(ConfigError, match=r"one forged ciphertext; set secure_sum.server = \"curious\""):
+        check_protocol(config.model_copy(update={"secure_sum": sums}))
+
+
+def test_without_a_graph_min_cohort_must_leave_two_honest_clients(tiny_config):
+    config = tiny_config({"secure_sum.protocol": "helper"})
+    sums = config.secure_sum.model_copy(update={"adversarial_fraction": 0.3})
+    with pytest.raises(
+        ConfigError, match=r"min_cohort: 3 leaves a sum of one beside 2 corrupt clients .* raise it to 4"
+    ):
+        check_protocol(config.model_copy(update={"secure_sum": sums}))
+
+
 def test_without_tenseal_the_helper_is_the_remedy(tiny_config, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tenseal" else found(name))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 import secagg
@@ -44,3 +46,24 @@ def test_answers_that_differ_by_few_survivors():
     with pytest.raises(secagg.RefusedError, match="differ from the last round's by 1"):
         again.with_answer(PLAN, plan_digest=TWO, survivors=("a", "b", "c"))
     assert again.with_answer(PLAN, plan_digest=TWO, survivors=("a", "b", "c", "d")).answered == (ONE, TWO)
+
+
+def test_only_one_step_may_follow_what_is_stored():
+    stored = waiting()
+    announced = stored.with_open(TWO, session=SESSION, secret=b"other")
+    answered = stored.with_answer(PLAN, plan_digest=ONE, survivors=("a", "b", "c"))
+    for after in (stored, announced, answered, stored.without(ONE)):
+        after.check_follows(stored)
+    stale = (
+        secagg.HolderMemory(),
+        waiting().with_open(SESSION, session=SESSION, secret=b""),  # knew nothing of TWO
+        announced.without(TWO).without(ONE),  # two steps at once
+        answered,  # lost TWO, whose key waits
+    )
+    for other in stale:
+        with pytest.raises(secagg.RefusedError, match="has announced or answered meanwhile; open a new one"):
+            other.check_follows(announced)
+    with pytest.raises(secagg.RefusedError, match="meanwhile"):
+        announced.without(TWO).check_follows(answered)  # would bring the used key of ONE back
+    with pytest.raises(secagg.RefusedError, match="meanwhile"):
+        replace(announced, last_survivors=("a",)).check_follows(stored)

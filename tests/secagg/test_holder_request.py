@@ -109,3 +109,26 @@ def test_protocols_without_a_third_party():
             memory=secagg.HolderMemory(),
             min_cohort=3,
         )
+
+
+def test_a_hostile_plan_is_refused_before_it_costs_anything():
+    data = encode_plan(PLANS[-1])
+    head = data[: data.index(b"\x08client-0") - 4]
+    millions = head + (4_000_000).to_bytes(4, "big") + bytes(4_000_000)
+    with pytest.raises(secagg.WireError, match="names are not unique and sorted"):
+        decode_plan(millions)
+    with pytest.raises(secagg.WireError, match=r"plan of 16777217 bytes is larger than 16777216"):
+        decode_plan(bytes((1 << 24) + 1))
+    row = data.rindex(b"\x08client-0") + 9
+    many = data[:row] + (4_000_000).to_bytes(4, "big") + bytes(4_000_000)
+    with pytest.raises(secagg.WireError, match="'client-0' is sent 4000000 parts, there are 2"):
+        decode_plan(many)
+    with pytest.raises(secagg.WireError, match=r"request of .* bytes is larger"):
+        secagg.HolderRequest.from_bytes(FakeBytes())
+
+
+class FakeBytes(bytes):
+    """A gigabyte that takes no memory."""
+
+    def __len__(self):
+        return (1 << 30) + 1

@@ -228,6 +228,8 @@ def test_plans_that_it_did_not_pin():
     with pytest.raises(secagg.RefusedError, match="another key directory, or another key holder"):
         open_(round_.plan, identity=own, directory=other.directory)
     with pytest.raises(secagg.RefusedError, match="another key directory, or another key holder"):
+        open_(round_.plan, identity=own, directory=replace(other.directory, key_holder=own.public))
+    with pytest.raises(secagg.RefusedError, match="another key directory, or another key holder"):
         open_(round_.plan, identity=other.key_holder, directory=directory)
     with pytest.raises(secagg.RefusedError, match="min_cohort = 3 is below this key holder's 4"):
         open_(round_.plan, identity=own, directory=directory, min_cohort=4)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import secagg
+from secagg import one_message_wire as wire
 from secagg.masks import Masker
 from secagg.one_message_wire import ANNOUNCE
 from tests.secagg.one_message import KEY_HOLDER, NAMES, PROTOCOLS, SERVER, Envelope, close, flipped, make
@@ -131,6 +132,16 @@ def test_an_upload_under_another_announcement_is_not_sent_for_the_same_attempt()
         third.clients[ME].step((request,))
 
 
+def test_a_contribution_is_sent_for_one_attempt_only():
+    first = make(noised=True)
+    first.finish()
+    memory = first.clients[ME].memory
+    again = make(noised=True, attempt=1, members=lambda m: replace(m, memory=memory) if m.name == ME else m)
+    request = next(e for e in again.announced() if e.recipient == ME)
+    with pytest.raises(secagg.RefusedError, match="this contribution was sent before"):
+        again.clients[ME].step((request,))
+
+
 # --- what a client insists on -----------------------------------------------------------------------------------------
 
 
@@ -155,6 +166,12 @@ def test_the_corrupt_clients_of_the_whole_directory_must_fit_below_min_cohort():
     ):
         make(members=wary)
     assert close((round_ := make(secagg.HelperSum(min_cohort=4), members=wary)).finish(), round_.vectors)
+
+
+def test_corrupt_clients_outside_the_cohort_count_too():
+    everybody = secagg.Cohort.with_key_holder(tuple(f"client-{i}" for i in range(20)))
+    with pytest.raises(secagg.RefusedError, match="beside 6 corrupt clients; raise it to 8"):
+        make(secagg.HelperSum(), cohort=everybody, members=lambda member: replace(member, adversarial_fraction=0.3))
 
 
 def test_the_lightest_survivors_must_still_hide_a_heavy_client():
@@ -231,6 +248,16 @@ def test_bad_uploads_are_dropped_with_a_reason_and_the_round_goes_on(protocol):
     assert close(result, round_.vectors)
 
 
+def test_no_sender_makes_the_server_check_many_copies():
+    round_ = make()
+    uploads = round_.uploads(round_.announced())
+    copies = [flipped(uploads[2], position) for position in range(6)]
+    round_.question([*uploads[:2], *copies, *uploads[2:]])
+    assert [line for line in round_.server.rejected if ME in line] == [
+        f"upload: {ME}: is not signed by its identity for this session, model and plan"
+    ]
+
+
 @every_protocol
 def test_a_second_signed_upload_of_one_client_removes_it(protocol):
     round_ = make(protocol)
@@ -289,6 +316,24 @@ def test_an_answer_that_the_key_holder_did_not_sign(protocol):
     answer = round_.answer(round_.until_question())
     round_.server, _ = round_.server.step((flipped(answer), answer))  # a forged copy beside it does no harm
     assert close(round_.server.result, round_.vectors)
+
+
+@every_protocol
+@pytest.mark.parametrize("counted", [(0, 1, 2, 3, 5), (0, 1, 2, 5)])
+def test_an_answer_that_counts_clients_nobody_asked_about(protocol, counted):
+    round_ = make(protocol)
+    question = round_.question(round_.uploads(round_.announced())[:4])
+    lie = wire.pack_answer(
+        counted,
+        round_.plan.layout.zeros(),
+        layout=round_.plan.layout,
+        num_clients=len(NAMES),
+        request=question.payload,
+        session=round_.server._gathered.session,
+        identity=round_.cohort.key_holder,
+    )
+    with pytest.raises(secagg.RoundFailedError, match=r"opened nothing .*counts clients that were not asked about"):
+        round_.result(replace(round_.answer(question), payload=lie))
 
 
 def test_a_dropped_answer_ends_the_round():
