@@ -205,3 +205,16 @@ def test_accountants_without_a_proof_refuse(accountant):
         dp.compose((SKELLAM,), delta=1e-5, accountant=accountant)
     with pytest.raises(UnsupportedAccounting, match="add_remove"):
         dp.compose((DISCRETE,), delta=1e-5, accountant="pld", relation="replace_one")
+
+
+def test_closeness_counts_every_coordinate_normaliser_and_convolution():
+    """From the Poisson sums themselves: six shares, five convolutions and the smoothing, in two dimensions."""
+
+    def kappa(variance):
+        return 2 * sum(math.exp(-2 * math.pi**2 * variance * k**2) for k in range(1, 9))
+
+    event = DiscreteGaussianSum(share_variance=1.0, shares=6, squared_norm=4, dim=2, steps=1)
+    factors = [1.0] * 6 + [k / (k + 1) for k in range(1, 6)] + [SMOOTHING_VARIANCE]
+    expected = 2 * sum(-math.log1p(-kappa(variance)) for variance in factors)
+    assert as_gaussian((event,)).closeness == pytest.approx(expected, rel=1e-4)
+    assert as_gaussian((replace(event, steps=3),)).closeness == pytest.approx(3 * expected, rel=1e-4)
