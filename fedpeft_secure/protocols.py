@@ -75,7 +75,7 @@ def check_graph(config: Config) -> None:
     if refusal := _graph_refusal(config, config.clients.per_round):
         raise ConfigError(
             f"clients.per_round: with the fractions of [secure_sum], {refusal}; raise clients.per_round, or use "
-            'secure_sum.protocol = "helper", which needs a key holder and no such cohort'
+            'secure_sum.protocol = "helper" with a key holder'
         )
 
 

@@ -90,17 +90,18 @@ def noise_fits(values, stddev):
     )
 
 
+@pytest.mark.parametrize("clip_norm", [0.5, 20.0])
 @pytest.mark.parametrize("source", [SecureGaussian(), SeededGaussian(np.random.default_rng(3))])
-def test_noise_has_the_scale_that_is_accounted_for_and_less_is_noticed(source):
+def test_noise_has_the_scale_that_is_accounted_for_and_less_is_noticed(source, clip_norm):
     torch.manual_seed(0)
     module = wrap(nn.Linear(120, 200))
     batch = {"x": torch.randn(4, 120), "y": torch.randn(4, 200)}
-    exact = clipped_sum(module, [batch], linear_losses, clip_norm=0.5)
-    noisy = noisy_sum(module, [batch], linear_losses, clip_norm=0.5, noise_multiplier=3.0, noise=source)
+    exact = clipped_sum(module, [batch], linear_losses, clip_norm=clip_norm)
+    noisy = noisy_sum(module, [batch], linear_losses, clip_norm=clip_norm, noise_multiplier=3.0, noise=source)
     noise = (flat(noisy.sums) - flat(exact.sums)).double()
-    assert noise_fits(noise, 1.5)
-    assert not noise_fits(noise * 0.9, 1.5)
-    assert not noise_fits(noise * 1.1, 1.5)
+    assert noise_fits(noise, 3 * clip_norm)
+    assert not noise_fits(noise * 0.9, 3 * clip_norm)
+    assert not noise_fits(noise * 1.1, 3 * clip_norm)
     assert noisy.sums["weight"].dtype == torch.float32
 
 
