@@ -93,7 +93,7 @@ def cost(protocol: secagg.OneMessageSum, *, clients: int, dim: int, repeat: int)
         question_bytes=len(collected) + clients * 128 + -(-clients // 8),
         key_ms=best(lambda: scheme.public(secret, entropy=os.urandom), repeat=repeat),
         client_ms=client_ms,
-        addition_ms=best(add, repeat=min(repeat, 2)) / clients,
+        addition_ms=best(add, repeat=repeat) / clients,
         opening_ms=best(lambda: scheme.open(secret, collected, senders=senders), repeat=repeat),
         ratio=upload / (4 * dim),
     )
