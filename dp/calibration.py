@@ -1,6 +1,7 @@
 """Calibration in the other directions: the sampling rate or the number of steps that a budget and a noise allow."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 from dp.accounting import compose, epsilon
@@ -78,9 +79,14 @@ def affordable_steps(
         event = SampledGaussian(noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=steps)
         return compose((*earlier, event), delta=delta, accountant=accountant, relation=relation) <= epsilon
 
+    return most_fitting(at_most, fits)
+
+
+def most_fitting(at_most: int, fits: Callable[[int], bool]) -> int:
+    """Returns the largest n of 0 … `at_most` that fits; 0 does, and whatever is below one that does."""
     if at_most == 0 or fits(at_most):
         return at_most
-    fitting, high = 0, 1  # invariant: `fitting` steps fit
+    fitting, high = 0, 1  # invariant: `fitting` fits
     while high < at_most and fits(high):
         fitting, high = high, 2 * high
     high = min(high, at_most)

@@ -79,17 +79,8 @@ class GroupedGaussian:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SkellamSum:
-    """`steps` sums of integer vectors, with the sum of `shares` independent Skellam variates on each coordinate.
-
-    Args:
-        share_variance: μ > 0, the variance of one share, in squared integer steps.
-        shares: n ≥ 1, shares that nobody but their makers knows and that every accepted sum holds.
-        squared_norm: the largest squared L2 norm of one unit's integer vector, 0 when the unit is absent.
-        dim: coordinates; the L1 norm is at most min(√dim·L2, L2²), because the coordinates are integers.
-        steps: T ≥ 1, number of such sums.
-    Source: Agarwal, Kairouz and Liu 2021 (arXiv 2110.04995).
-    """
+class _SumOfShares:
+    """What sums of integer noise shares have in common, whatever one share's distribution."""
 
     share_variance: float
     shares: int
@@ -107,7 +98,21 @@ class SkellamSum:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DiscreteGaussianSum:
+class SkellamSum(_SumOfShares):
+    """`steps` sums of integer vectors, with the sum of `shares` independent Skellam variates on each coordinate.
+
+    Args:
+        share_variance: μ > 0, the variance of one share, in squared integer steps.
+        shares: n ≥ 1, shares that nobody but their makers knows and that every accepted sum holds.
+        squared_norm: the largest squared L2 norm of one unit's integer vector, 0 when the unit is absent.
+        dim: coordinates; the L1 norm is at most min(√dim·L2, L2²), because the coordinates are integers.
+        steps: T ≥ 1, number of such sums.
+    Source: Agarwal, Kairouz and Liu 2021 (arXiv 2110.04995).
+    """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiscreteGaussianSum(_SumOfShares):
     """`steps` sums of integer vectors, with the sum of `shares` independent discrete Gaussians on each coordinate.
 
     Args:
@@ -115,20 +120,6 @@ class DiscreteGaussianSum:
         shares, squared_norm, dim, steps: as in `SkellamSum`.
     Source: Kairouz, Liu and Steinke 2021 (arXiv 2102.06387).
     """
-
-    share_variance: float
-    shares: int
-    squared_norm: int
-    dim: int
-    steps: int
-
-    def __post_init__(self) -> None:
-        _require_shares(self.share_variance, self.shares, self.squared_norm, self.dim, self.steps)
-
-    @property
-    def noise_multiplier(self) -> float:
-        """σ/Δ of the sum: standard deviation of all shares together over the L2 sensitivity."""
-        return math.sqrt(self.shares * self.share_variance / self.squared_norm)
 
 
 PrivacyEvent = SampledGaussian | GroupedGaussian | NonPrivate | SkellamSum | DiscreteGaussianSum

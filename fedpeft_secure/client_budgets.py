@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import dp
 import secagg
+from dp.calibration import most_fitting
 from dp.distributed.calibrate import Cohort, calibrate
 from fedpeft_secure.budgets import ClientBudget, planned_steps
 from fedpeft_secure.client_noise import ClientNoise, Mechanism
@@ -91,11 +92,7 @@ def affordable_client_rounds(config: Config, budget: ClientBudget, history: tupl
         total = dp.compose(events, delta=budget.delta, accountant=privacy.accountant, relation=privacy.relation)
         return total <= budget.epsilon
 
-    fitting, over = 0, rounds + 1
-    while over - fitting > 1:
-        middle = (fitting + over) // 2
-        fitting, over = (middle, over) if fits(middle) else (fitting, middle)
-    return fitting
+    return most_fitting(rounds, fits)
 
 
 def _calibrated(config: Config, dim: int, epsilon: float, steps: int) -> ClientNoise:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import CodecError, WireError
-from secagg.packing import Residues, pack, packed_bytes, unpack, word_type
+from secagg.packing import Residues, centred, pack, packed_bytes, unpack, word_type
 from secagg.wire import Reader, Writer
 
 MAX_SUM_BITS = 62
@@ -250,10 +250,7 @@ class FixedPoint:
 
     def centred(self, residues: Residues, *, layout: Layout) -> NDArray[np.int64]:
         """Maps residues modulo 2^m to the integers -2^(m-1)…2^(m-1)-1, shape (dim,)."""
-        num_bits = layout.segments[0].num_bits
-        signed = residues.astype(np.int64)
-        signed[signed >= 1 << (num_bits - 1)] -= 1 << num_bits
-        return signed
+        return centred(residues, num_bits=layout.segments[0].num_bits)
 
     def decode(self, integers: NDArray[np.int64], *, total_weight: int) -> NDArray[np.float64]:
         """Turns the integer sum into the weighted mean; raises CodecError on zero total weight."""

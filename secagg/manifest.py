@@ -88,6 +88,11 @@ class Manifest:
     def digest(self) -> bytes:
         """SHA-256 over parts and rows."""
         writer = Writer(b"")
+        self.write(writer)
+        return digest("manifest", writer.done())
+
+    def write(self, writer: Writer) -> None:
+        """Writes parts and rows, as the digest covers them and as they travel."""
         writer.uint(len(self.parts), num_bytes=4)
         for name in sorted(self.parts):
             writer.text(name).raw(self.parts[name])
@@ -100,4 +105,3 @@ class Manifest:
             writer.uint(len(entry.covered), num_bytes=4)
             for start, stop in entry.covered:
                 writer.uint(start, num_bytes=8).uint(stop, num_bytes=8)
-        return digest("manifest", writer.done())

@@ -19,6 +19,13 @@ def word_type(num_bits: int) -> type[np.uint32] | type[np.uint64]:
     return np.uint32 if num_bits <= 32 else np.uint64
 
 
+def centred(residues: Residues, *, num_bits: int) -> NDArray[np.int64]:
+    """Returns the representatives -2^(num_bits-1)…2^(num_bits-1)-1 of residues modulo 2^num_bits."""
+    signed = residues.astype(np.int64)
+    signed[signed >= 1 << (num_bits - 1)] -= 1 << num_bits
+    return signed
+
+
 def packed_bytes(length: int, num_bits: int) -> int:
     """Returns the size of `pack` for `length` residues of `num_bits` bits."""
     width = 8 * np.dtype(word_type(num_bits)).itemsize

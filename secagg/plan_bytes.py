@@ -29,7 +29,7 @@ def encode_plan(plan: SumPlan) -> bytes:
         struct.pack(f">{len(plan.weights or ())}I", *(plan.weights or ()))
     )
     writer.uint(plan.min_cohort, num_bytes=4)
-    _write_manifest(writer, plan.manifest)
+    plan.manifest.write(writer)
     writer.blob(plan.directory).uint(plan.noised, num_bytes=1)
     return writer.raw(struct.pack(">d", -1.0 if plan.max_norm is None else plan.max_norm)).done()
 
@@ -89,21 +89,6 @@ def _codec(parameters: bytes) -> Codec:
     if wrapping.parameters() != parameters:
         raise WireError("plan: integers modulo 2^bits have neither saturation nor weights")
     return wrapping
-
-
-def _write_manifest(writer: Writer, manifest: Manifest) -> None:
-    writer.uint(len(manifest.parts), num_bytes=4)
-    for name in sorted(manifest.parts):
-        writer.text(name).raw(manifest.parts[name])
-    writer.uint(len(manifest.entries), num_bytes=4)
-    for client in sorted(manifest.entries):
-        entry = manifest.entries[client]
-        writer.text(client).uint(len(entry.parts), num_bytes=4)
-        for part in entry.parts:
-            writer.text(part)
-        writer.uint(len(entry.covered), num_bytes=4)
-        for start, stop in entry.covered:
-            writer.uint(start, num_bytes=8).uint(stop, num_bytes=8)
 
 
 def _read_manifest(reader: Reader) -> Manifest:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from secagg.codec import MAX_SUM_BITS, Encoded, Layout, Segment
 from secagg.errors import CodecError
-from secagg.packing import Residues, word_type
+from secagg.packing import Residues, centred, word_type
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +77,7 @@ class ModularIntegers:
 
     def centred(self, residues: Residues, *, layout: Layout) -> NDArray[np.int64]:
         """Maps residues modulo 2^bits to the integers −2^(bits−1)…2^(bits−1)−1, shape (dim,)."""
-        num_bits = layout.segments[0].num_bits
-        signed = residues.astype(np.int64)
-        signed[signed >= 1 << (num_bits - 1)] -= 1 << num_bits
-        return signed
+        return centred(residues, num_bits=layout.segments[0].num_bits)
 
     def decode(self, integers: NDArray[np.int64], *, total_weight: int) -> NDArray[np.float64]:
         """The mean of the integers; raises CodecError if nobody contributed."""

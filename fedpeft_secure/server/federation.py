@@ -44,6 +44,7 @@ class Federation:
         strategy, strategy_reason: how updates are aggregated, and why so.
         budgets: one a client.
         clients: by name.
+        agreed: the plan of the first round, to whose terms every client agreed.
         ledger: that of all simulated clients.
         keys: everybody's identities, in simulation.
         key_holder: the third party, where the secure sum has one.
@@ -61,6 +62,7 @@ class Federation:
     strategy_reason: str
     budgets: tuple[ClientBudget, ...]
     clients: dict[str, Client] = field(repr=False)
+    agreed: RoundPlan
     ledger: dp.Ledger = field(repr=False)
     keys: secagg.Cohort = field(repr=False)
     key_holder: SimulatedKeyHolder | None = field(repr=False)
@@ -155,6 +157,7 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
         strategy_reason=reason,
         budgets=budgets,
         clients=clients,
+        agreed=agreed,
         ledger=ledger,
         keys=keys,
         key_holder=(

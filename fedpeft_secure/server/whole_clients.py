@@ -44,11 +44,8 @@ def whole_clients_aggregate(federation: Federation, records: Sequence[RoundRecor
     noise, privacy = _noise(federation), federation.config.privacy
     released = frozenset[dp.ReleaseId]().union(*(charged_releases(federation, name) for name in federation.clients))
     steps = max(sum(record.attempt + 1 for record in records), len(released))
-    sums = None
-    agreed = next(iter(federation.clients.values())).policy.agreed
-    if agreed is not None:
-        sums = sum_plan(agreed, dim=federation.trained.size, directory=federation.keys.directory)
-    fewest = 1 if sums is None else sums.fewest_survivors
+    sums = sum_plan(federation.agreed, dim=federation.trained.size, directory=federation.keys.directory)
+    fewest = sums.fewest_survivors
     if noise.shares is None:
         event = noise.event(steps=steps)
         assumptions = f"{TRUSTED_SERVER}; whoever attacks sees only the models that it releases{not_secret(federation)}"
