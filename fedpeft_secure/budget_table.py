@@ -13,7 +13,7 @@ from fedpeft_secure.aggregation.choose import choose_strategy
 from fedpeft_secure.budget_limits import limits, variance_shares
 from fedpeft_secure.budgets import ClientBudget, clip_norm_of, divisor, noise_kind, plan_budgets
 from fedpeft_secure.client_budgets import plan_client_budgets
-from fedpeft_secure.clients.backbone import load_backbone
+from fedpeft_secure.clients.backbone import load_adapted
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import load
 from fedpeft_secure.preflight import check
@@ -81,9 +81,9 @@ def budget_rows(config: Config) -> list[BudgetRow]:
 def trained_values(config: Config) -> int:
     """How many values each client sends."""
     data = load(config.data, clients=config.clients.count, seed=Seed(config.seed))
-    backbone, _ = load_backbone(config, num_labels=len(data.classes))
+    _, spec = load_adapted(config, num_labels=len(data.classes))
     strategy, _ = choose_strategy(config)
-    return strategy.trainable(backbone.spec).size
+    return strategy.trainable(spec).size
 
 
 def budget_table(config: Config, rows: list[BudgetRow]) -> Table:

@@ -51,8 +51,25 @@ class Backbone:
         return nullcontext()
 
 
+def load_adapted(config: Config, *, num_labels: int) -> tuple[methods.AdaptedModel, AdapterSpec]:
+    """Loads the model and adds the adapter: what is enough to know its structure.
+
+    Args:
+        config: the run's configuration.
+        num_labels: classes of the task.
+    """
+    base = models.load_classifier(config.model, num_labels=num_labels, seed=models.head_seed(config))
+    _check_length(base, config)
+    return methods.wrap(
+        base,
+        config.peft,
+        public_name=models.find_model(config.model.name).public_name,
+        seed=Seed(config.seed).entropy("adapter", "start"),
+    )
+
+
 def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, AdapterState]:
-    """Loads the model and adds the adapter.
+    """Loads the adapted model for training, and tries how the gradients of single examples are exact.
 
     Args:
         config: the run's configuration.
@@ -62,14 +79,7 @@ def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, Adapter
         The backbone and the adapter's public first values.
     """
     device = choose_device(config.model.device)
-    base = models.load_classifier(config.model, num_labels=num_labels, seed=models.head_seed(config))
-    _check_length(base, config)
-    model, spec = methods.wrap(
-        base,
-        config.peft,
-        public_name=models.find_model(config.model.name).public_name,
-        seed=Seed(config.seed).entropy("adapter", "start"),
-    )
+    model, spec = load_adapted(config, num_labels=num_labels)
     model.to(device).eval()
     backbone = Backbone(
         model=model,
