@@ -141,7 +141,8 @@ class TrainingConfig(Table):
     physical_batch: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
-    server_optimizer: Literal["adamw", "sgd"] = "adamw"
+    server_optimizer: Literal["adamw", "sgd", "momentum", "adam", "yogi", "adagrad"] = "adamw"
+    server_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     server_head_factor: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     server_schedule: Literal["auto", "linear", "constant"] = "auto"
