@@ -148,6 +148,7 @@ class TrainingConfig(Table):
     server_schedule: Literal["auto", "linear", "constant"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     evaluate_every: Annotated[int, Field(ge=1)] = 2
+    activation_cache_mib: Annotated[int, Field(ge=0)] = 512
 
 
 class GroupTerms(Table):

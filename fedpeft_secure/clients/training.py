@@ -14,7 +14,7 @@ import dp.sgd
 from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.clients.backbone import Backbone
-from fedpeft_secure.clients.batches import Examples, physical_batches
+from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
@@ -61,6 +61,7 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
     methods.train_only(backbone.model, task.trained)
     parameters = {name: value for name, value in methods.named_trainable(backbone.model).items() if value.requires_grad}
     optimizer = _optimizer(task.plan, list(parameters.values()))
+    backbone = backbone.training_only(parameters, passes=task.plan.local_steps * task.plan.sample_rate)
     processed = 0
     for _ in range(task.plan.local_steps):
         chosen = draw_sample(examples, task.plan, task.sampling)
@@ -97,7 +98,7 @@ def _private_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray
     plan = task.plan
     noisy = dp.sgd.noisy_sum(
         backbone.per_example,
-        physical_batches(examples, chosen, batch_size=task.physical_batch, device=backbone.device),
+        backbone.batches(examples, chosen, batch_size=task.physical_batch),
         backbone.losses,
         clip_norm=plan.clip_norm,
         noise_multiplier=task.noise_multiplier,
@@ -111,7 +112,7 @@ def _plain_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray, 
     plan = task.plan
     summed = dp.sgd.plain_sum(
         backbone.per_example,
-        physical_batches(examples, chosen, batch_size=task.physical_batch, device=backbone.device),
+        backbone.batches(examples, chosen, batch_size=task.physical_batch),
         backbone.losses,
     )
     mean = {methods.public_name(name): value / max(len(chosen), 1) for name, value in summed.sums.items()}
