@@ -28,6 +28,7 @@ Epsilon = Annotated[
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 ClipNorm = Annotated[float, Field(ge=1e-6)]
+Rank = Annotated[int, Field(ge=1, le=1024)]
 
 LARGEST_DELTA = 1e-2
 
@@ -111,7 +112,7 @@ class PeftTable(Table):
     """`[peft]`: the small module that is trained."""
 
     method: Literal["lora", "rslora", "bitfit", "prefix", "prompt"] | Custom = "lora"
-    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    rank: Rank = 8
     alpha: Annotated[float, Field(gt=0)] = 16.0
     targets: tuple[str, ...] = ("query", "value")
     virtual_tokens: Annotated[int, Field(ge=1, le=512)] = 8
@@ -270,9 +271,13 @@ class SecureSumConfig(Table):
 
 
 class AllocationConfig(Table):
-    """`[allocation]`: who trains how much of the module."""
+    """`[allocation]`: who trains how much of the module.
+
+    `ranks` is dealt to the clients in turn, or a table by client; nobody's is above `peft.rank`.
+    """
 
     strategy: Literal["uniform", "adaptive"] = "uniform"
+    ranks: tuple[Rank, ...] | dict[str, Rank] = ()
 
 
 class AttacksConfig(Table):

@@ -36,6 +36,7 @@ class LocalUpdate:
 class LocalTask:
     """What a client trains with: the public plan, its own noise multiplier and its own randomness.
 
+    `masks` are 1 where factors may change, by name; the others stay as they are, whatever noise would do to them.
     `bound_gradients` is what holds a mean gradient without noise: whole updates that are clipped later need nothing.
     """
 
@@ -46,6 +47,7 @@ class LocalTask:
     noise: dp.noise.Gaussian
     physical_batch: int
     bound_gradients: Literal["clip_norm", "nothing"] = "clip_norm"
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, task: LocalTask) -> LocalUpdate:
@@ -62,12 +64,13 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
     parameters = {name: value for name, value in methods.named_trainable(backbone.model).items() if value.requires_grad}
     optimizer = _optimizer(task.plan, list(parameters.values()))
     backbone = backbone.training_only(parameters, passes=task.plan.local_steps * task.plan.sample_rate)
+    masks = {name: torch.from_numpy(mask).to(backbone.device) for name, mask in task.masks.items()}
     processed = 0
     for _ in range(task.plan.local_steps):
         chosen = draw_sample(examples, task.plan, task.sampling)
         gradient = _private_gradient if task.noise_multiplier > 0 else _plain_gradient
         for name, value in gradient(backbone, examples, chosen, task).items():
-            parameters[name].grad = value
+            parameters[name].grad = value * masks[name] if name in masks else value
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         processed += len(chosen)
