@@ -252,9 +252,13 @@ class PrivacyConfig(Table):
 
 
 class AggregationConfig(Table):
-    """`[aggregation]`: what the server does with a sum of updates."""
+    """`[aggregation]`: what the server does with a sum of updates.
+
+    `weighing`: clients count by their examples, or all the same, as they do under DP in any case.
+    """
 
     strategy: str = "auto"
+    weighing: Literal["examples", "uniform"] = "examples"
 
 
 class SecureSumConfig(Table):

@@ -143,7 +143,7 @@ def load_classifier(config: ModelConfig, *, num_labels: int, seed: int) -> nn.Mo
 
 
 def load_base(run: str | Path) -> nn.Module:
-    """The base model of a finished run, as its adapter expects it.
+    """The base model of a finished run, as its adapter expects it: with what the run added to its weights, if anything.
 
     Args:
         run: a run directory.
@@ -152,10 +152,12 @@ def load_base(run: str | Path) -> nn.Module:
         The model for `PeftModel.from_pretrained(load_base(run), run / "adapter")`.
     """
     # Imported here: the run directory's reader needs this module's configuration only.
+    from fedpeft_secure.methods import add_saved_base
     from fedpeft_secure.rundir import read_run
 
     saved = read_run(Path(run))
-    return load_classifier(saved.config.model, num_labels=len(saved.classes), seed=head_seed(saved.config))
+    base = load_classifier(saved.config.model, num_labels=len(saved.classes), seed=head_seed(saved.config))
+    return add_saved_base(base, saved.directory.adapter)
 
 
 def load(run: str | Path) -> nn.Module:

@@ -11,6 +11,8 @@ from attacks.membership.loss import CalibratedMembership
 from attacks.membership.scoring import MembershipGuess, MembershipTruth
 from attacks.suite.case import VIEWS, Case, not_measured
 from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.aggregation import Received
+from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import AttackRow, ViewName
 
@@ -109,7 +111,10 @@ def _guess(case: Case, seen: View, panel: Panel) -> MembershipGuess:
 def server_step(case: Case, before: AdapterState, observed: np.ndarray) -> AdapterState:
     """The model that the server makes of an observed mean, with an optimiser that remembers nothing else."""
     federation = case.federation
-    after, _ = federation.strategy.apply(before, observed, federation.backbone.spec, federation.optimizer)
+    context = RoundContext(plan=case.plan, spec=federation.backbone.spec, state=before)
+    someone = case.plan.cohort[0]
+    received = Received(means=(observed,), survivors=(someone,), individual={someone: (observed, 1.0)})
+    after, _ = federation.strategy.apply(received, context, federation.optimizer)
     return after
 
 
