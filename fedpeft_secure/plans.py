@@ -158,9 +158,9 @@ class RoundPlan(Announced):
         return not self.private and self.weighing == "examples"
 
     @property
-    def sum_attempt(self) -> int:
-        """The number of this sum among all sums of the round."""
-        return self.attempt * self.sums + self.phase
+    def sum_run(self) -> str:
+        """The run as the secure sum knows it: second sums are a run of their own, so that each can be sent again."""
+        return f"{self.run}, sum {self.phase + 1}" if self.phase else self.run
 
     @property
     def max_weight(self) -> int:

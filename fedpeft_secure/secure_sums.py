@@ -79,9 +79,9 @@ def sum_plan(
     return plan_sum(
         clients=plan.cohort,
         dim=plan.summed_values(dim),
-        run=plan.run,
+        run=plan.sum_run,
         round=plan.round,
-        attempt=plan.sum_attempt,
+        attempt=plan.attempt,
         summed_weights=plan.summed_weights,
         manifest=_manifest(plan, covered or {}, earlier),
         directory=directory,
