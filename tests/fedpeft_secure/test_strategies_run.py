@@ -44,7 +44,7 @@ def test_a_changed_base_is_saved_beside_the_adapter(strategy: str, tiny_config: 
     with torch.no_grad():
         logits = [model(**fed).logits for model in (models.load(run), by_peft)]
     assert torch.equal(*logits)
-    loss = torch.nn.functional.cross_entropy(logits[0], torch.from_numpy(test.labels)).item()
+    loss = torch.nn.functional.cross_entropy(logits[0], torch.tensor(test.labels)).item()
     assert loss == pytest.approx(result.utility.loss, abs=1e-5)
     assert np.abs(result.utility.loss - np.log(2)) > 1e-4  # it has learnt something
     (run / "adapter" / "base_delta.safetensors").unlink()
