@@ -101,10 +101,14 @@ class DataConfig(Table):
 
 
 class ClientsConfig(Table):
-    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation."""
+    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation.
+
+    With `over_selection` more are asked by that share, and the round closes once `per_round` have uploaded.
+    """
 
     count: Annotated[int, Field(ge=1, le=100_000)] = 8
     per_round: Annotated[int, Field(ge=1, le=100_000)] = 8
+    over_selection: Fraction = 0.0
     simulated_dropout: Fraction = 0.0
 
 
@@ -142,6 +146,7 @@ class TrainingConfig(Table):
     physical_batch: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
+    proximal: Annotated[float, Field(ge=0)] = 0.0
     server_optimizer: Literal["adamw", "sgd", "momentum", "adam", "yogi", "adagrad"] = "adamw"
     server_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3

@@ -51,7 +51,10 @@ class LocalTask:
 
 
 def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, task: LocalTask) -> LocalUpdate:
-    """Runs the local steps of a round from `state`.
+    """Runs the local steps of a round from `state`, held near it by the plan's proximal term.
+
+    The term is FedProx's, μ/2 ‖w − w_start‖² (Li et al. 2020, *Federated Optimization in Heterogeneous Networks*,
+    Algorithm 2): its gradient depends on noised steps only.
 
     Guarantee: with noise_multiplier > 0 each step sees the examples only through one noised sum of clipped
     per-example gradients over a Poisson sample, so that the whole update is post-processing of
@@ -65,12 +68,14 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
     optimizer = _optimizer(task.plan, list(parameters.values()))
     backbone = backbone.training_only(parameters, passes=task.plan.local_steps * task.plan.sample_rate)
     masks = {name: torch.from_numpy(mask).to(backbone.device) for name, mask in task.masks.items()}
+    start = {name: value.detach().clone() for name, value in parameters.items()}
     processed = 0
     for _ in range(task.plan.local_steps):
         chosen = draw_sample(examples, task.plan, task.sampling)
         gradient = _private_gradient if task.noise_multiplier > 0 else _plain_gradient
         for name, value in gradient(backbone, examples, chosen, task).items():
-            parameters[name].grad = value * masks[name] if name in masks else value
+            pulled = value + task.plan.proximal * (parameters[name].detach() - start[name])
+            parameters[name].grad = pulled * masks[name] if name in masks else pulled
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         processed += len(chosen)

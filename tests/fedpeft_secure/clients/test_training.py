@@ -284,7 +284,7 @@ def test_each_group_is_sampled_at_its_own_rate(examples: Examples, make_plan: Ca
 
 @pytest.mark.parametrize("noise_multiplier", [0.0, 0.7])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_slots_that_a_client_has_not_stay_as_they_are(
+def test_slots_that_a_client_has_not_stay_as_they_are(  # noqa: PLR0917 - fixtures
     noise_multiplier: float,
     optimizer: str,
     backbone: Backbone,
@@ -313,3 +313,20 @@ def test_a_client_of_smaller_rank_trains_as_a_smaller_model(
     with_mask = train_locally(backbone, cut, examples, replace(given, masks=masks)).delta
     without = train_locally(backbone, cut, examples, task(noise_multiplier=1e-9, clip_norm=0.05)).delta
     assert_close(with_mask, without)
+
+
+@pytest.mark.parametrize("noise_multiplier", [0.0, 0.7])
+def test_the_proximal_term_pulls_back_to_the_start(
+    noise_multiplier: float, backbone: Backbone, start: AdapterState, examples: Examples, task
+) -> None:
+    samples = (CHOSEN, [1, 4, 5])
+    free, held = (
+        train_locally(
+            backbone, start, examples, task(samples=samples, local_steps=2, noise_multiplier=noise_multiplier, **more)
+        )
+        for more in ({}, {"proximal": 0.4})
+    )
+    first = train_locally(backbone, start, examples, task(noise_multiplier=noise_multiplier))
+    # the second gradient is taken at the same weights, so that the difference is the pull alone: −η μ (w − w_start)
+    for name, delta in held.delta.items():
+        np.testing.assert_allclose(delta, free.delta[name] - 0.5 * 0.4 * first.delta[name], atol=1e-6)
