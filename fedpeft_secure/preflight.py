@@ -17,6 +17,7 @@ def check(config: Config) -> None:
     """
     _check_cohort(config)
     _check_available(config)
+    _check_method(config)
     _check_privacy(config)
     check_protocol(config)
     choose_strategy(config)
@@ -34,6 +35,12 @@ def _check_cohort(config: Config) -> None:
             f"secure_sum.min_cohort: a cohort of {clients.per_round} (clients.per_round) never has "
             f"{secure_sum.min_cohort} survivors; lower it"
         )
+
+
+def _check_method(config: Config) -> None:
+    peft = config.peft
+    if peft.layers and peft.method in ("prefix", "prompt"):
+        raise ConfigError(f"peft.layers: {peft.method} reaches every layer; use 0, or another peft.method")
 
 
 def _check_privacy(config: Config) -> None:
