@@ -28,6 +28,7 @@ Epsilon = Annotated[
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 ClipNorm = Annotated[float, Field(ge=1e-6)]
+Rank = Annotated[int, Field(ge=1, le=1024)]
 
 LARGEST_DELTA = 1e-2
 
@@ -100,10 +101,14 @@ class DataConfig(Table):
 
 
 class ClientsConfig(Table):
-    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation."""
+    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation.
+
+    With `over_selection` more are asked by that share, and the round closes once `per_round` have uploaded.
+    """
 
     count: Annotated[int, Field(ge=1, le=100_000)] = 8
     per_round: Annotated[int, Field(ge=1, le=100_000)] = 8
+    over_selection: Fraction = 0.0
     simulated_dropout: Fraction = 0.0
 
 
@@ -116,14 +121,14 @@ class PeftTable(Table):
         ]
         | Custom
     ) = "lora"
-    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    rank: Rank = 8
     alpha: Annotated[float, Field(gt=0)] = 16.0
     targets: tuple[str, ...] = ("query", "value")
     layers: Annotated[int, Field(ge=0, le=1024)] = 0
     virtual_tokens: Annotated[int, Field(ge=1, le=512)] = 8
     bottleneck: Annotated[int, Field(ge=1, le=4096)] = 16
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
-    target_rank: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    target_rank: Rank | Literal["auto"] = "auto"
 
     @property
     def low_rank(self) -> bool:
@@ -155,12 +160,15 @@ class TrainingConfig(Table):
     physical_batch: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
-    server_optimizer: Literal["adamw", "sgd"] = "adamw"
+    proximal: Annotated[float, Field(ge=0)] = 0.0
+    server_optimizer: Literal["adamw", "sgd", "momentum", "adam", "yogi", "adagrad"] = "adamw"
+    server_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     server_head_factor: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     server_schedule: Literal["auto", "linear", "constant"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     evaluate_every: Annotated[int, Field(ge=1)] = 2
+    activation_cache_mib: Annotated[int, Field(ge=0)] = 512
 
 
 class GroupTerms(Table):
@@ -282,9 +290,13 @@ class SecureSumConfig(Table):
 
 
 class AllocationConfig(Table):
-    """`[allocation]`: who trains how much of the module."""
+    """`[allocation]`: who trains how much of the module.
+
+    `ranks` is dealt to the clients in turn, or a table by client; nobody's is above `peft.rank`.
+    """
 
     strategy: Literal["uniform", "adaptive"] = "uniform"
+    ranks: tuple[Rank, ...] | dict[str, Rank] = ()
 
 
 class AttacksConfig(Table):
