@@ -56,10 +56,13 @@ class Table(BaseModel):
 
 
 class ModelConfig(Table):
-    """`[model]`: the pre-trained model and its classification head."""
+    """`[model]`: the pre-trained model, and how it names a class: by a head, or in words."""
 
     name: str = "minilm"
+    task: Literal["auto", "classification", "seq2seq", "causal"] = "auto"
     pooling: Literal["mean", "model"] = "mean"
+    label_words: dict[str, str] = Field(default_factory=dict)
+    cue: str = "\nLabel:"
     max_length: Annotated[int, Field(ge=4, le=8192)] = 64
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 

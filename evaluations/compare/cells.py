@@ -129,7 +129,7 @@ def _solo(arm: Arm, config: Config, *, seed: int, folder: Path, digest: str, lis
     started = time.perf_counter()
     data = load(config.data, clients=config.clients.count, seed=Seed(seed))
     tokenizer = load_tokenizer(config.model)
-    backbone, start = load_backbone(config, num_labels=len(data.classes))
+    backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes)
     training, length = config.training, config.model.max_length
     if arm.kind == "centralised":
         sets = [_joined(data.clients)]

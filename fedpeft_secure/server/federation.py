@@ -116,7 +116,7 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     data = load(config.data, clients=config.clients.count, seed=seed)
     listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
     tokenizer = models.load_tokenizer(config.model)
-    backbone, start = load_backbone(config, num_labels=len(data.classes))
+    backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes)
     if not by_example:
         budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
     elif any(budget.private for budget in budgets):
