@@ -4,6 +4,7 @@ A GGUF file holds a header of plain values and blocks of numbers, which transfor
 """
 
 import importlib.util
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,7 +277,7 @@ def _load(loader: Any, source: ModelSource, **settings: Any) -> Any:
         settings["local_files_only"] = not _reachable(source.location)
     try:
         return loader(source.location, **source.format, **settings)
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError, struct.error) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"model.name: cannot load {source.public_name!r} ({first}); use a local folder with safetensors weights, "

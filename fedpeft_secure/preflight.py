@@ -18,8 +18,8 @@ def check(config: Config) -> None:
     """
     _check_cohort(config)
     _check_available(config)
-    _check_method(config)
     _check_training(config)
+    _check_method(config)
     _check_privacy(config)
     check_protocol(config)
     choose_strategy(config)
@@ -49,12 +49,6 @@ def _check_cohort(config: Config) -> None:
         )
 
 
-def _check_method(config: Config) -> None:
-    peft = config.peft
-    if peft.layers and peft.method in ("prefix", "prompt"):
-        raise ConfigError(f"peft.layers: {peft.method} reaches every layer; use 0, or another peft.method")
-
-
 def _check_training(config: Config) -> None:
     training = config.training
     if training.optimizer == "sgd" and training.proximal * training.learning_rate > 1:
@@ -62,6 +56,12 @@ def _check_training(config: Config) -> None:
             f"training.proximal: {training.proximal:g} times training.learning_rate = {training.learning_rate:g} is "
             "above 1, where the pull back overshoots; lower one of the two"
         )
+
+
+def _check_method(config: Config) -> None:
+    peft = config.peft
+    if peft.layers and peft.method in ("prefix", "prompt"):
+        raise ConfigError(f"peft.layers: {peft.method} reaches every layer; use 0, or another peft.method")
 
 
 def _check_privacy(config: Config) -> None:
