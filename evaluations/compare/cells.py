@@ -133,7 +133,7 @@ def _solo(arm: Arm, config: Config, blank: Cell, *, folder: Path, store: Activat
     started = time.perf_counter()
     data = load(config.data, clients=config.clients.count, seed=Seed(config.seed))
     tokenizer = load_tokenizer(config.model)
-    backbone, start = load_backbone(config, num_labels=len(data.classes), store=store)
+    backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes, store=store)
     training, length = config.training, config.model.max_length
     if arm.kind == "centralised":
         sets = [_joined(data.clients)]

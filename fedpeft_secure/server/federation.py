@@ -125,7 +125,7 @@ def build_federation(
     data = load(config.data, clients=config.clients.count, seed=seed)
     listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
     tokenizer = models.load_tokenizer(config.model)
-    backbone, start = load_backbone(config, num_labels=len(data.classes), store=store)
+    backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes, store=store)
     if not by_example:
         budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
     elif any(budget.private for budget in budgets):
