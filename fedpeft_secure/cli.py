@@ -227,6 +227,32 @@ def audit_command(  # noqa: PLR0917 - typer calls by name
     require_passed(result)
 
 
+@app.command("compare", epilog="Example: fedpeft compare --arm fedsvd --arm full --seed 0 --seed 1 --out runs/compare")
+@one_line_errors
+def compare_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option("--arm", metavar="NAME", help="A strategy or baseline; repeatable [default: all]."),
+    ] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Repeatable [default: 0, 1, 2].")] = None,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Trains every strategy and baseline on the same partitions and seeds; goes on where it was interrupted."""
+    del debug
+    from evaluations.compare import compare, screen
+    from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.progress import progress
+
+    loaded = load_config(config, overrides=overrides or ())
+    with progress(Console(stderr=True)) as listen:
+        found = compare(loaded, seeds=seeds or (0, 1, 2), arms=arms or (), out=out or default_out(), listen=listen)
+    _show([row.model_dump(mode="json") for row in found.rows], screen(found), as_json=as_json)
+
+
 @app.command("report", epilog="Example: fedpeft report runs/demo")
 @one_line_errors
 def report_command(

@@ -28,6 +28,7 @@ Epsilon = Annotated[
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 ClipNorm = Annotated[float, Field(ge=1e-6)]
+Rank = Annotated[int, Field(ge=1, le=1024)]
 
 LARGEST_DELTA = 1e-2
 
@@ -100,35 +101,53 @@ class DataConfig(Table):
 
 
 class ClientsConfig(Table):
-    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation."""
+    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation.
+
+    With `over_selection` more are asked by that share, and the round closes once `per_round` have uploaded.
+    """
 
     count: Annotated[int, Field(ge=1, le=100_000)] = 8
     per_round: Annotated[int, Field(ge=1, le=100_000)] = 8
+    over_selection: Fraction = 0.0
     simulated_dropout: Fraction = 0.0
 
 
 class PeftTable(Table):
     """`[peft]`: the small module that is trained."""
 
-    method: Literal["lora", "rslora", "bitfit", "prefix", "prompt"] | Custom = "lora"
-    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    method: (
+        Literal[
+            "lora", "rslora", "dora", "vera", "adalora", "ia3", "adapter", "bitfit", "prefix", "prompt", "full", "head"
+        ]
+        | Custom
+    ) = "lora"
+    rank: Rank = 8
     alpha: Annotated[float, Field(gt=0)] = 16.0
     targets: tuple[str, ...] = ("query", "value")
+    layers: Annotated[int, Field(ge=0, le=1024)] = 0
     virtual_tokens: Annotated[int, Field(ge=1, le=512)] = 8
+    bottleneck: Annotated[int, Field(ge=1, le=4096)] = 16
+    placement: Literal["houlsby", "pfeiffer"] = "houlsby"
+    target_rank: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
 
     @property
     def low_rank(self) -> bool:
         """Whether the adapter is made of factors B and A, which some strategies need."""
-        return self.method in ("lora", "rslora")
+        return self.method in ("lora", "rslora", "dora")
 
     @property
     def description(self) -> str:
         """The method and what it depends on, in words."""
-        if self.low_rank:
-            return f"{self.method}, rank {self.rank}, {', '.join(self.targets)}"
+        details = [self.method]
+        if self.low_rank or self.method in ("vera", "adalora"):
+            details += [f"rank {self.rank}", ", ".join(self.targets)]
         if self.method in ("prefix", "prompt"):
-            return f"{self.method}, {self.virtual_tokens} virtual tokens"
-        return self.method
+            details.append(f"{self.virtual_tokens} virtual tokens")
+        if self.method == "adapter":
+            details.append(f"{self.placement}, width {self.bottleneck}")
+        if self.layers:
+            details.append(f"top {self.layers} layers")
+        return ", ".join(details)
 
 
 class TrainingConfig(Table):
@@ -141,12 +160,15 @@ class TrainingConfig(Table):
     physical_batch: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
-    server_optimizer: Literal["adamw", "sgd"] = "adamw"
+    proximal: Annotated[float, Field(ge=0)] = 0.0
+    server_optimizer: Literal["adamw", "sgd", "momentum", "adam", "yogi", "adagrad"] = "adamw"
+    server_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     server_head_factor: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     server_schedule: Literal["auto", "linear", "constant"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     evaluate_every: Annotated[int, Field(ge=1)] = 2
+    activation_cache_mib: Annotated[int, Field(ge=0)] = 512
 
 
 class GroupTerms(Table):
@@ -268,9 +290,13 @@ class SecureSumConfig(Table):
 
 
 class AllocationConfig(Table):
-    """`[allocation]`: who trains how much of the module."""
+    """`[allocation]`: who trains how much of the module.
+
+    `ranks` is dealt to the clients in turn, or a table by client; nobody's is above `peft.rank`.
+    """
 
     strategy: Literal["uniform", "adaptive"] = "uniform"
+    ranks: tuple[Rank, ...] | dict[str, Rank] = ()
 
 
 class AttacksConfig(Table):

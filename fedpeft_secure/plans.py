@@ -2,11 +2,13 @@
 
 import math
 import struct
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
+from fedpeft_secure.allocation.allotment import Allotment
 from fedpeft_secure.config import Fraction, Rate, TrainingConfig
 from fedpeft_secure.errors import FedPeftError, PolicyError
 
@@ -15,7 +17,7 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
 
-OWN = ("sample_rate", "clip_norm", "nominal_batch", "groups")
+OWN = ("sample_rate", "clip_norm", "nominal_batch", "groups", "rank", "layers", "targets", "local_steps")
 """The terms that a client may have for itself."""
 
 MOST_NOMINAL = 4
@@ -44,6 +46,8 @@ class OwnTerms(Announced):
     Args:
         client: its name.
         sample_rate, clip_norm, nominal_batch, groups: in place of the plan's.
+        rank, layers, targets: the part of the module that it trains, as `Allotment` has it; all of it unless given.
+        local_steps: in place of the plan's, unless None.
     """
 
     client: Text
@@ -51,6 +55,10 @@ class OwnTerms(Announced):
     clip_norm: Positive
     nominal_batch: Positive
     groups: tuple[GroupRate, ...] = ()
+    rank: Index = 0
+    layers: Index = 0
+    targets: tuple[Text, ...] = ()
+    local_steps: Count | None = None
 
 
 class RoundPlan(Announced):
@@ -73,6 +81,7 @@ class RoundPlan(Announced):
     nominal_batch: Positive
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
+    proximal: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Positive
     noise_multiplier: Annotated[float, Field(ge=0)]
     protocol: str
@@ -86,6 +95,9 @@ class RoundPlan(Announced):
     mechanism: Literal["per_example", "distributed_discrete_gaussian", "distributed_skellam", "central"] = "per_example"
     count_weight: Annotated[float, Field(ge=0)] = 0.0
     groups: tuple[GroupRate, ...] = ()
+    rank: Index = 0
+    layers: Index = 0
+    targets: tuple[Text, ...] = ()
     own_terms: tuple[OwnTerms, ...] = ()
 
     def for_client(self, client: str) -> "RoundPlan":
@@ -98,7 +110,31 @@ class RoundPlan(Announced):
         if len(own) > 1:
             raise PolicyError(f"{client} refuses round {self.round}: the plan gives it terms twice")
         changes = {name: getattr(own[0], name) for name in OWN} if own else {}
+        changes = {name: value for name, value in changes.items() if value is not None}
         return self.model_copy(update={**changes, "own_terms": ()})
+
+    def allotment(self, client: str) -> Allotment:
+        """The part of the module that `client` trains.
+
+        Raises:
+            PolicyError: If the plan gives the client two sets of terms.
+        """
+        own = self.for_client(client)
+        return Allotment(
+            client=client, rank=own.rank, layers=own.layers, targets=own.targets, local_steps=own.local_steps
+        )
+
+    @property
+    def allotments(self) -> tuple[Allotment, ...]:
+        """Of everybody who does not train the whole module as the plan says for all, cohort or not."""
+        allotted = tuple(self.allotment(terms.client) for terms in self.own_terms)
+        return tuple(part for part in allotted if part != replace(self._whole, client=part.client))
+
+    @property
+    def _whole(self) -> Allotment:
+        return Allotment(
+            client="", rank=self.rank, layers=self.layers, targets=self.targets, local_steps=self.local_steps
+        )
 
     @property
     def distributed(self) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.base import Floats
 from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterSpec
+from fedpeft_secure.allocation.allotment import Allotment, first_slots
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Batch, Examples
 from fedpeft_secure.errors import ConfigError
@@ -30,11 +30,13 @@ class Canaries:
     Args:
         coordinates: of the sent vector, shape (m,).
         included: the coins, shape (m,), bool: tossed once, before any sampling.
+        silent: coordinates that the client moves by noise alone, all different from those.
         gradient_norm: the L2 norm of each before clipping.
     """
 
     coordinates: np.ndarray = field(repr=False)
     included: np.ndarray = field(repr=False)
+    silent: np.ndarray = field(repr=False)
     gradient_norm: float
 
     def __len__(self) -> int:
@@ -113,13 +115,20 @@ class CanaryBackbone(Backbone):
 
 
 def plant(
-    backbone: Backbone, trained: AdapterSpec, *, count: int, clip_norm: float, rng: np.random.Generator
+    backbone: Backbone,
+    trained: AdapterSpec,
+    *,
+    allotment: Allotment,
+    count: int,
+    clip_norm: float,
+    rng: np.random.Generator,
 ) -> CanaryBackbone:
     """Chooses coordinates, tosses the coins and readies the model.
 
     Args:
         backbone: of the audited client.
-        trained: what it trains and sends.
+        trained: what clients train and send.
+        allotment: the part of it that the audited client changes.
         count: m, canaries on both sides together.
         clip_norm: of the audited client's examples.
         rng: of the choice and of the coins.
@@ -127,15 +136,19 @@ def plant(
     Raises:
         ConfigError: If the update has too few coordinates.
     """
-    methods.train_only(backbone.model, trained)
-    places = find_places(backbone.model, trained)
+    part, masks = allotment.part_of(trained), first_slots(backbone.spec, allotment)
+    methods.train_only(backbone.model, part)
+    places = find_places(backbone.model, trained, part)
     linear = all(isinstance(place.layer, nn.Linear) for place in places)
-    free = np.concatenate([np.arange(p.start, _end(p)) for p in places if not (linear and _moves_a_bias(p))])
+    moved = np.concatenate([_moved(place, masks) for place in places])
+    free = np.concatenate([_moved(place, masks) for place in places if not (linear and _moves_a_bias(place))])
     if not 2 <= count <= free.size:
         raise ConfigError(f"--canaries {count}: this adapter bears 2…{free.size} canaries; give another number")
+    coordinates = rng.choice(free, count, replace=False)
     canaries = Canaries(
-        coordinates=rng.choice(free, count, replace=False),
+        coordinates=coordinates,
         included=rng.random(count) < 0.5,
+        silent=np.setdiff1d(moved, coordinates),
         gradient_norm=OVERSIZE * clip_norm,
     )
     return CanaryBackbone(
@@ -151,8 +164,8 @@ def plant(
     )
 
 
-def find_places(model: nn.Module, trained: AdapterSpec) -> tuple[Place, ...]:
-    """Where each trained tensor lies in the vector that is sent, and in the model."""
+def find_places(model: nn.Module, trained: AdapterSpec, part: AdapterSpec) -> tuple[Place, ...]:
+    """Where each tensor of `part` lies in the vector of `trained` that is sent, and in the model."""
     parameters = methods.named_trainable(model)
     owners: Mapping[int, tuple[nn.Module, str]] = {
         id(parameter): (layer, part)
@@ -161,21 +174,12 @@ def find_places(model: nn.Module, trained: AdapterSpec) -> tuple[Place, ...]:
     }
     found, start = [], 0
     for entry in trained.entries:
-        parameter = parameters[entry.name]
-        layer, part = owners[id(parameter)]
-        found.append(Place(start=start, name=entry.name, layer=layer, part=part, parameter=parameter))
+        if entry.name in part.names:
+            parameter = parameters[entry.name]
+            layer, own = owners[id(parameter)]
+            found.append(Place(start=start, name=entry.name, layer=layer, part=own, parameter=parameter))
         start += entry.size
     return tuple(found)
-
-
-def unused(canaries: Canaries, dim: int) -> np.ndarray:
-    """Coordinates that hold no canary."""
-    return np.setdiff1d(np.arange(dim), canaries.coordinates)
-
-
-def observed_values(canaries: Canaries, sent: Floats) -> Floats:
-    """What was sent at each canary's coordinate: shape (…, m)."""
-    return sent[..., canaries.coordinates]
 
 
 def _by_layer(places: tuple[Place, ...]) -> dict[nn.Linear, dict[str, Place]]:
@@ -188,6 +192,14 @@ def _by_layer(places: tuple[Place, ...]) -> dict[nn.Linear, dict[str, Place]]:
 
 def _end(place: Place) -> int:
     return place.start + place.parameter.numel()
+
+
+def _moved(place: Place, masks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Coordinates of the sent vector that the client may change."""
+    whole = np.arange(place.start, _end(place))
+    if place.name not in masks:
+        return whole
+    return whole[np.flatnonzero(np.broadcast_to(masks[place.name], tuple(place.parameter.shape)))]
 
 
 def _moves_a_bias(place: Place) -> bool:

@@ -91,7 +91,12 @@ def play_canary_clients(federation: Federation, *, count: int, listen: Listener 
     names = federation.agreed.cohort
     rng = Seed(config.seed).child("audit", "canary clients")
     planted = plant(
-        federation.backbone, federation.trained, count=len(names), clip_norm=config.privacy.clip_norm, rng=rng
+        federation.backbone,
+        federation.trained,
+        allotment=federation.agreed.allotment(names[0]),
+        count=len(names),
+        clip_norm=config.privacy.clip_norm,
+        rng=rng,
     )
     trials, coins = [], []
     for trial in range(1, -(-count // len(names)) + 1):
@@ -99,6 +104,7 @@ def play_canary_clients(federation: Federation, *, count: int, listen: Listener 
         canaries = Canaries(
             coordinates=rng.permutation(planted.canaries.coordinates),
             included=rng.random(len(names)) < 0.5,
+            silent=planted.canaries.silent,
             gradient_norm=OVERSIZE * config.privacy.clip_norm / config.training.learning_rate,
         )
         trials.append(_play(federation, config, noise, replace(planted, canaries=canaries), number=trial))
@@ -156,7 +162,7 @@ def _play(
     in_norms = -released.mean * len(outcome.aggregate.survivors) / plan.clip_norm
     return _Trial(
         values=in_norms[planted.canaries.coordinates],
-        silent=np.delete(in_norms, planted.canaries.coordinates),
+        silent=in_norms[planted.canaries.silent],
         charges=charges,
         spent=spent,
         sent=len(outcome.aggregate.survivors),

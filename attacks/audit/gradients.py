@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import binom
 
-from attacks.audit.canaries import CanaryBackbone, observed_values, plant, unused
+from attacks.audit.canaries import CanaryBackbone, plant
 from attacks.audit.counting import CountingRandomness, Tally
 from attacks.audit.verdict import Scored
 from attacks.base import Floats
@@ -50,7 +50,7 @@ class PlayedRounds:
     def scored(self) -> Scored:
         """One log-likelihood ratio a canary."""
         canaries = self.planted.canaries
-        values = observed_values(canaries, -self.sent)
+        values = -self.sent[:, canaries.coordinates]
         scores = np.zeros(len(canaries))
         for row, whole in zip(values, self.sent, strict=True):
             scores += likelihood_ratios(row, noise=self._noise(whole), plan=self.plan)
@@ -58,7 +58,7 @@ class PlayedRounds:
 
     def _noise(self, sent: Floats) -> float:
         """Measured where no canary is, so that a wrong noise is seen for what it is; else as announced."""
-        silent = sent[unused(self.planted.canaries, sent.size)]
+        silent = sent[self.planted.canaries.silent]
         if silent.size >= FEWEST_UNUSED:
             return float(max(silent.std(), 1e-12))
         step = self.plan.learning_rate * self.plan.noise_multiplier * self.plan.clip_norm / self.plan.nominal_batch
@@ -102,14 +102,15 @@ def play_gradient_canaries(
     """
     config = _plain(federation.config)
     original = federation.clients[client]
+    agreed = _plan(federation, config, client, number=1)
     planted = plant(
         original.backbone,
         federation.trained,
+        allotment=agreed.allotment(client),
         count=count,
         clip_norm=clip_norm_of(config, original.budget),
         rng=Seed(config.seed).child("audit", "canaries", client),
     )
-    agreed = _plan(federation, config, client, number=1)
     watched = CountingRandomness(inner=original.randomness)
     audited = replace(
         original,

@@ -123,7 +123,7 @@ def _by_gradients(federation: Federation, client: str, count: int, listen: Liste
     spent = federation.ledger.spent(
         client, delta=budget.delta, accountant=privacy.accountant, relation=privacy.relation
     )
-    tensors = len(federation.trained.entries)
+    tensors = len(played.planted.places)
     return _result(
         federation,
         played.scored,

@@ -1,7 +1,9 @@
 """Finds a strategy by name, by "package.module:Name", or the best one for the configuration ("auto")."""
 
 import importlib
+from typing import cast
 
+from fedpeft_secure.aggregation.adalora import AdaLoRA
 from fedpeft_secure.aggregation.base import Reads, Strategy
 from fedpeft_secure.aggregation.fedit import FedIT
 from fedpeft_secure.aggregation.fedsvd import FedSVD
@@ -25,6 +27,8 @@ def choose_strategy(config: Config) -> tuple[Strategy, str]:
     name, reason = config.aggregation.strategy, "named in the configuration"
     if name == "auto":
         name, reason = _best_for(config)
+    if name == "adalora":
+        return cast(Strategy, AdaLoRA.planned(config)), reason
     strategy = _custom(name) if ":" in name else _built_in(name)
     if name in STRATEGIES and name not in ANY_METHOD and not config.peft.low_rank:
         raise ConfigError(
@@ -40,6 +44,8 @@ def choose_strategy(config: Config) -> tuple[Strategy, str]:
 
 
 def _best_for(config: Config) -> tuple[str, str]:
+    if config.peft.method == "adalora":
+        return "adalora", "singular triplets are scored and pruned by the server, from the sums alone"
     if not config.peft.low_rank:
         return "fedit", f"{config.peft.method} has no factors, and the mean of its tensors is exact"
     if any(config.is_private(client) for client in config.client_names):

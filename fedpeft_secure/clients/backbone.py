@@ -1,27 +1,34 @@
 """The one model that all simulated clients share: its frozen part is loaded once, adapters are swapped in and out."""
 
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import dp.persample
 from fedpeft_secure import methods, models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.clients.batches import Batch, split_batch
+from fedpeft_secure.clients.batches import Batch, Examples, physical_batches, split_batch
+from fedpeft_secure.clients.lower_layers import ActivationStore, LowerLayers, lower_layers
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.persample import per_example
 from fedpeft_secure.seeds import Seed
+
+REPAYS = 2.0
+"""Keeping what the lower layers make of a text pays once it is looked at twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Backbone:
     """The adapted model with hooks for per-example gradients, where and how it computes, and its public structure.
 
-    Holding one of these, memory does not grow with the number of simulated clients.
+    Holding one of these, memory does not grow with the number of simulated clients. `lower` are the layers below all
+    that trains, whose outputs are kept; None where everything is computed anew.
     """
 
     model: methods.AdaptedModel
@@ -29,6 +36,8 @@ class Backbone:
     spec: AdapterSpec
     device: torch.device
     precision: str
+    store: ActivationStore | None = field(default=None, repr=False)
+    lower: LowerLayers | None = field(default=None, repr=False)
 
     def load(self, state: AdapterState) -> None:
         """Puts an adapter's values into the model."""
@@ -41,8 +50,31 @@ class Backbone:
     def logits(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """Class scores in fp32, shape (batch, classes)."""
         with self.autocast():
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+            if self.lower is not None and batch.hidden is not None:
+                logits = self.lower.run_above(model, batch).logits
+            else:
+                logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         return logits.float()
+
+    def batches(self, examples: Examples, indices: np.ndarray, *, batch_size: int) -> Iterator[Batch]:
+        """Physical batches of the chosen examples; with what the lower layers make of them, where that is kept."""
+        hidden = None
+        if self.lower is not None:
+            hidden = self.lower.prepare(
+                self.model, examples, autocast=self.autocast, precision=self.precision, device=self.device
+            )
+        return physical_batches(examples, indices, batch_size=batch_size, device=self.device, hidden=hidden)
+
+    def training_only(self, trained: Mapping[str, torch.nn.Parameter], *, passes: float) -> "Backbone":
+        """The same for a round in which only `trained` changes: perhaps fewer layers than the adapter has.
+
+        Args:
+            trained: parameters by name.
+            passes: how often an example is expected to be looked at before the server writes to the lower layers.
+        """
+        if self.store is None or passes < REPAYS:
+            return self
+        return replace(self, lower=lower_layers(self.model, trained, store=self.store))
 
     def autocast(self) -> AbstractContextManager[object]:
         """bfloat16 arithmetic in the frozen layers where the processor has it."""
@@ -94,7 +126,11 @@ def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, Adapter
         max_length=config.model.max_length,
         physical_batch=config.training.physical_batch,
     )
-    return replace(backbone, per_example=chosen), methods.read_state(model)
+    store = ActivationStore(limit_bytes=config.training.activation_cache_mib * 2**20)
+    training = config.training
+    pays = training.rounds * training.local_steps * training.sample_rate >= REPAYS
+    lower = lower_layers(model, methods.named_trainable(model), store=store) if pays else None
+    return replace(backbone, per_example=chosen, store=store, lower=lower), methods.read_state(model)
 
 
 def _check_length(base: torch.nn.Module, config: Config) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import dp
 import secagg
 from fedpeft_secure.aggregation.base import Strategy
+from fedpeft_secure.allocation.allotment import first_slots, masked
 from fedpeft_secure.budgets import ClientBudget
 from fedpeft_secure.client_noise import encode_update
 from fedpeft_secure.clients.backbone import Backbone
@@ -85,9 +86,12 @@ class Client:
         stored = self.ledger.contribution(self.name, release)
         if stored is None:
             self._check_budget(plan)
+            allotment = plan.allotment(self.name)
+            masks = first_slots(self.backbone.spec, allotment)
             task = LocalTask(
                 plan=plan.for_client(self.name),
-                trained=trained,
+                trained=allotment.part_of(trained),
+                masks=masks,
                 noise_multiplier=0.0 if self.budget.client_noise is not None else self.budget.noise_multiplier,
                 bound_gradients="clip_norm" if self.budget.client_noise is None else "nothing",
                 sampling=self.randomness.sampling(plan),
@@ -95,10 +99,11 @@ class Client:
                 physical_batch=self.physical_batch,
             )
             started = time.perf_counter()
-            update = train_locally(self.backbone, state, self.examples, task)
+            update = train_locally(self.backbone, masked(state, masks), self.examples, task)
             self.training_seconds += time.perf_counter() - started
             self.examples_processed += update.examples
-            stored = self._charge(plan, release, self._encode(plan, sums, update.delta))
+            unchanged = {entry.name: np.zeros(entry.shape, dtype=np.float32) for entry in trained.entries}
+            stored = self._charge(plan, release, self._encode(plan, sums, {**unchanged, **update.delta}))
         if stored == UNSENDABLE:
             raise PolicyError(
                 f"{self.name} cannot send round {plan.round}: its update leaves the codec's range; "

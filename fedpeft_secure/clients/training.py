@@ -14,7 +14,7 @@ import dp.sgd
 from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.clients.backbone import Backbone
-from fedpeft_secure.clients.batches import Examples, physical_batches
+from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
@@ -36,6 +36,7 @@ class LocalUpdate:
 class LocalTask:
     """What a client trains with: the public plan, its own noise multiplier and its own randomness.
 
+    `masks` are 1 where factors may change, by name; the others stay as they are, whatever noise would do to them.
     `bound_gradients` is what holds a mean gradient without noise: whole updates that are clipped later need nothing.
     """
 
@@ -46,10 +47,14 @@ class LocalTask:
     noise: dp.noise.Gaussian
     physical_batch: int
     bound_gradients: Literal["clip_norm", "nothing"] = "clip_norm"
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, task: LocalTask) -> LocalUpdate:
-    """Runs the local steps of a round from `state`.
+    """Runs the local steps of a round from `state`, held near it by the plan's proximal term.
+
+    The term is FedProx's, μ/2 ‖w − w_start‖² (Li et al. 2020, *Federated Optimization in Heterogeneous Networks*,
+    Algorithm 2): its gradient depends on noised steps only.
 
     Guarantee: with noise_multiplier > 0 each step sees the examples only through one noised sum of clipped
     per-example gradients over a Poisson sample, so that the whole update is post-processing of
@@ -61,12 +66,16 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
     methods.train_only(backbone.model, task.trained)
     parameters = {name: value for name, value in methods.named_trainable(backbone.model).items() if value.requires_grad}
     optimizer = _optimizer(task.plan, list(parameters.values()))
+    backbone = backbone.training_only(parameters, passes=task.plan.local_steps * task.plan.sample_rate)
+    masks = {name: torch.from_numpy(mask).to(backbone.device) for name, mask in task.masks.items()}
+    start = {name: value.detach().clone() for name, value in parameters.items()}
     processed = 0
     for _ in range(task.plan.local_steps):
         chosen = draw_sample(examples, task.plan, task.sampling)
         gradient = _private_gradient if task.noise_multiplier > 0 else _plain_gradient
         for name, value in gradient(backbone, examples, chosen, task).items():
-            parameters[name].grad = value
+            pulled = value + task.plan.proximal * (parameters[name].detach() - start[name])
+            parameters[name].grad = pulled * masks[name] if name in masks else pulled
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         processed += len(chosen)
@@ -97,7 +106,7 @@ def _private_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray
     plan = task.plan
     noisy = dp.sgd.noisy_sum(
         backbone.per_example,
-        physical_batches(examples, chosen, batch_size=task.physical_batch, device=backbone.device),
+        backbone.batches(examples, chosen, batch_size=task.physical_batch),
         backbone.losses,
         clip_norm=plan.clip_norm,
         noise_multiplier=task.noise_multiplier,
@@ -111,7 +120,7 @@ def _plain_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray, 
     plan = task.plan
     summed = dp.sgd.plain_sum(
         backbone.per_example,
-        physical_batches(examples, chosen, batch_size=task.physical_batch, device=backbone.device),
+        backbone.batches(examples, chosen, batch_size=task.physical_batch),
         backbone.losses,
     )
     mean = {methods.public_name(name): value / max(len(chosen), 1) for name, value in summed.sums.items()}

@@ -375,9 +375,9 @@ def test_other_architectures_run_the_whole_job(tiny_config, tmp_path, request, a
 @pytest.mark.parametrize(
     ("method", "architecture"),
     [
-        ("bitfit", "tiny_bert"),
+        *((method, "tiny_bert") for method in sorted(methods.METHODS) if method != "lora"),
+        ("dora", "tiny_t5"),
         ("prompt", "tiny_t5"),
-        ("prefix", "tiny_roberta"),
         ("prefix", "tiny_t5"),
         ("rslora", "tiny_distilbert"),
     ],
@@ -389,7 +389,8 @@ def test_other_methods_run_the_whole_job(tiny_config, tmp_path, request, method,
     result = run(tiny_config(settings), out=tmp_path / "run")
     assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
     assert result.setup.method.startswith(method)
-    assert result.setup.strategy == ("fedsvd" if method == "rslora" else "fedit")
+    strategies = {"rslora": "fedsvd", "dora": "fedsvd", "adalora": "adalora"}
+    assert result.setup.strategy == strategies.get(method, "fedit")
     loaded = methods.read_state(fedpeft_secure.models.load(tmp_path / "run"))
     assert loaded.to_bytes() == _adapter(tmp_path / "run")
     assert [row.value for row in result.attacks if row.attack == "span"] == [None] * 4 * bool(attacks)

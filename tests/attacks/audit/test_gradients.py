@@ -12,10 +12,11 @@ from attacks import AttackError
 from attacks.audit.canaries import OVERSIZE, CanaryBackbone, plant
 from attacks.audit.gradients import likelihood_ratios, play_gradient_canaries
 from attacks.audit.replay import count_problems
+from fedpeft_secure.allocation.allotment import Allotment
 from fedpeft_secure.clients import training
-from fedpeft_secure.clients.batches import physical_batches
 from fedpeft_secure.clients.training import LocalTask, LocalUpdate
 from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.server.federation import Federation
 from tests.attacks.audit.conftest import OpenFederation
 
 FULL = {"training.sample_rate": 1.0, "training.rounds": 1, "privacy.epsilon": 10.0}
@@ -23,7 +24,22 @@ FULL = {"training.sample_rate": 1.0, "training.rounds": 1, "privacy.epsilon": 10
 
 def planted(federation: OpenFederation, overrides: dict[str, object] | None = None) -> CanaryBackbone:
     parties = federation(overrides)
-    return plant(parties.backbone, parties.trained, count=200, clip_norm=1.0, rng=np.random.default_rng(0))
+    return plant_in(parties, 200, Allotment(client="client-1"))
+
+
+def plant_in(parties: Federation, count: int, allotment: Allotment) -> CanaryBackbone:
+    rng = np.random.default_rng(0)
+    return plant(parties.backbone, parties.trained, allotment=allotment, count=count, clip_norm=1.0, rng=rng)
+
+
+def test_canaries_lie_in_the_part_that_the_client_trains(federation: OpenFederation) -> None:
+    parties = federation()
+    small = plant_in(parties, 50, Allotment(client="client-1", rank=2, layers=1, targets=("query",)))
+    # the top layer's query: two of eight slots of A (8 × 32) and of B (32 × 8); and the head (2 × 32, and 2 biases)
+    assert small.canaries.coordinates.size + small.canaries.silent.size == 2 * 32 + 32 * 2 + 66
+    sizes = {entry.name: entry.size for entry in parties.trained.entries}
+    names = np.repeat(list(sizes), list(sizes.values()))
+    assert all("layer.1" in name or "classifier" in name for name in names[small.canaries.coordinates])
 
 
 @pytest.mark.parametrize("method", ["lora", "bitfit", "prefix"])
@@ -34,7 +50,7 @@ def test_a_canary_gradient_is_its_coordinate_alone(federation: OpenFederation, m
     everything = np.ones(200, dtype=bool)
     canaries = dataclasses.replace(model.canaries, included=everything)
     some = np.array([0, 7, 100])
-    batch = next(physical_batches(canaries.examples(), some, batch_size=8, device=model.device))
+    batch = next(model.batches(canaries.examples(), some, batch_size=8))
     clipped = model.per_example.strategy.clip(model.model, batch, model.losses, clip_norm=1.0)
     vector = torch.cat([clipped.sums[name].reshape(-1) for name in sorted(clipped.sums)])
     assert clipped.norms.tolist() == pytest.approx([OVERSIZE] * 3)
@@ -55,7 +71,7 @@ def test_more_canaries_than_coordinates_are_refused(federation: OpenFederation) 
     parties = federation()
     for count in (1, parties.trained.size + 1):
         with pytest.raises(ConfigError, match="--canaries"):
-            plant(parties.backbone, parties.trained, count=count, clip_norm=1.0, rng=np.random.default_rng(0))
+            plant_in(parties, count, Allotment(client="client-1"))
 
 
 def test_scores_are_exact_log_likelihood_ratios(federation: OpenFederation) -> None:

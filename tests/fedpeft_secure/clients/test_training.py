@@ -11,6 +11,7 @@ from dp.oracle import per_example_gradients
 from dp.sampling import SeededPoisson
 from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterState, Role
+from fedpeft_secure.allocation.allotment import Allotment, first_slots, masked
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Batch, Examples, physical_batches
 from fedpeft_secure.clients.training import LocalTask, LocalUpdate, draw_sample, train_locally
@@ -279,3 +280,53 @@ def test_each_group_is_sampled_at_its_own_rate(examples: Examples, make_plan: Ca
     assert len(chosen) == pytest.approx(0.35 * count, rel=0.1)
     with pytest.raises(PolicyError, match="these examples have no groups"):
         draw_sample(examples, plan, SeededPoisson(np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("noise_multiplier", [0.0, 0.7])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_slots_that_a_client_has_not_stay_as_they_are(  # noqa: PLR0917 - fixtures
+    noise_multiplier: float,
+    optimizer: str,
+    backbone: Backbone,
+    state: AdapterState,
+    examples: Examples,
+    task: Callable[..., LocalTask],
+) -> None:
+    """Their gradients are exactly zero, so that only noise could move them."""
+    masks = first_slots(backbone.spec, Allotment(client="c", rank=1))
+    given = replace(task(noise_multiplier=noise_multiplier, optimizer=optimizer, samples=(CHOSEN, CHOSEN)), masks=masks)
+    given = replace(given, plan=given.plan.model_copy(update={"local_steps": 2}))
+    delta = train_locally(backbone, masked(state, masks), examples, given).delta
+    assert len(masks) == 8
+    for name, mask in masks.items():
+        assert (delta[name] * (1 - mask) == 0).all()
+        assert np.abs(delta[name] * mask).max() > 0
+
+
+def test_a_client_of_smaller_rank_trains_as_a_smaller_model(
+    backbone: Backbone, state: AdapterState, examples: Examples, task: Callable[..., LocalTask]
+) -> None:
+    """The rows of zeros add nothing to any example's norm: with and without the mask the clipped sums are the same."""
+    masks = first_slots(backbone.spec, Allotment(client="c", rank=1))
+    given = task(noise_multiplier=1e-9, clip_norm=0.05)
+    cut = masked(state, masks)
+    with_mask = train_locally(backbone, cut, examples, replace(given, masks=masks)).delta
+    without = train_locally(backbone, cut, examples, task(noise_multiplier=1e-9, clip_norm=0.05)).delta
+    assert_close(with_mask, without)
+
+
+@pytest.mark.parametrize("noise_multiplier", [0.0, 0.7])
+def test_the_proximal_term_pulls_back_to_the_start(
+    noise_multiplier: float, backbone: Backbone, start: AdapterState, examples: Examples, task
+) -> None:
+    samples = (CHOSEN, [1, 4, 5])
+    free, held = (
+        train_locally(
+            backbone, start, examples, task(samples=samples, local_steps=2, noise_multiplier=noise_multiplier, **more)
+        )
+        for more in ({}, {"proximal": 0.4})
+    )
+    first = train_locally(backbone, start, examples, task(noise_multiplier=noise_multiplier))
+    # the second gradient is taken at the same weights, so that the difference is the pull alone: −η μ (w − w_start)
+    for name, delta in held.delta.items():
+        np.testing.assert_allclose(delta, free.delta[name] - 0.5 * 0.4 * first.delta[name], atol=1e-6)
