@@ -50,9 +50,16 @@ METHODS = {
     "LoRA": PeftTable(method="lora", rank=4),
     "rsLoRA": PeftTable(method="rslora", rank=4),
     "FFA-LoRA, FedSVD (A frozen)": PeftTable(method="lora", rank=4),
+    "DoRA": PeftTable(method="dora", rank=4),
+    "VeRA": PeftTable(method="vera", rank=4),
+    "AdaLoRA": PeftTable(method="adalora", rank=4),
+    "(IA)³": PeftTable(method="ia3"),
+    "bottleneck adapters": PeftTable(method="adapter", bottleneck=3),
     "BitFit": PeftTable(method="bitfit"),
     "prefix tuning": PeftTable(method="prefix", virtual_tokens=3),
     "prompt tuning": PeftTable(method="prompt", virtual_tokens=3),
+    "full fine-tuning": PeftTable(method="full"),
+    "head only": PeftTable(method="head"),
 }
 WITHOUT_A = "FFA-LoRA, FedSVD (A frozen)"
 

@@ -56,10 +56,13 @@ class Table(BaseModel):
 
 
 class ModelConfig(Table):
-    """`[model]`: the pre-trained model and its classification head."""
+    """`[model]`: the pre-trained model, and how it names a class: by a head, or in words."""
 
     name: str = "minilm"
+    task: Literal["auto", "classification", "seq2seq", "causal"] = "auto"
     pooling: Literal["mean", "model"] = "mean"
+    label_words: dict[str, str] = Field(default_factory=dict)
+    cue: str = "\nLabel:"
     max_length: Annotated[int, Field(ge=4, le=8192)] = 64
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
@@ -101,35 +104,53 @@ class DataConfig(Table):
 
 
 class ClientsConfig(Table):
-    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation."""
+    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation.
+
+    With `over_selection` more are asked by that share, and the round closes once `per_round` have uploaded.
+    """
 
     count: Annotated[int, Field(ge=1, le=100_000)] = 8
     per_round: Annotated[int, Field(ge=1, le=100_000)] = 8
+    over_selection: Fraction = 0.0
     simulated_dropout: Fraction = 0.0
 
 
 class PeftTable(Table):
     """`[peft]`: the small module that is trained."""
 
-    method: Literal["lora", "rslora", "bitfit", "prefix", "prompt"] | Custom = "lora"
+    method: (
+        Literal[
+            "lora", "rslora", "dora", "vera", "adalora", "ia3", "adapter", "bitfit", "prefix", "prompt", "full", "head"
+        ]
+        | Custom
+    ) = "lora"
     rank: Rank = 8
     alpha: Annotated[float, Field(gt=0)] = 16.0
     targets: tuple[str, ...] = ("query", "value")
+    layers: Annotated[int, Field(ge=0, le=1024)] = 0
     virtual_tokens: Annotated[int, Field(ge=1, le=512)] = 8
+    bottleneck: Annotated[int, Field(ge=1, le=4096)] = 16
+    placement: Literal["houlsby", "pfeiffer"] = "houlsby"
+    target_rank: Rank | Literal["auto"] = "auto"
 
     @property
     def low_rank(self) -> bool:
         """Whether the adapter is made of factors B and A, which some strategies need."""
-        return self.method in ("lora", "rslora")
+        return self.method in ("lora", "rslora", "dora")
 
     @property
     def description(self) -> str:
         """The method and what it depends on, in words."""
-        if self.low_rank:
-            return f"{self.method}, rank {self.rank}, {', '.join(self.targets)}"
+        details = [self.method]
+        if self.low_rank or self.method in ("vera", "adalora"):
+            details += [f"rank {self.rank}", ", ".join(self.targets)]
         if self.method in ("prefix", "prompt"):
-            return f"{self.method}, {self.virtual_tokens} virtual tokens"
-        return self.method
+            details.append(f"{self.virtual_tokens} virtual tokens")
+        if self.method == "adapter":
+            details.append(f"{self.placement}, width {self.bottleneck}")
+        if self.layers:
+            details.append(f"top {self.layers} layers")
+        return ", ".join(details)
 
 
 class TrainingConfig(Table):
@@ -142,6 +163,7 @@ class TrainingConfig(Table):
     physical_batch: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
+    proximal: Annotated[float, Field(ge=0)] = 0.0
     server_optimizer: Literal["adamw", "sgd", "momentum", "adam", "yogi", "adagrad"] = "adamw"
     server_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3

@@ -85,6 +85,7 @@ class RoundPlan(Announced):
     nominal_batch: Positive
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
+    proximal: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Positive
     noise_multiplier: Annotated[float, Field(ge=0)]
     protocol: str

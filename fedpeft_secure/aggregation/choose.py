@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from fedpeft_secure.aggregation.adalora import AdaLoRA
 from fedpeft_secure.aggregation.base import Strategy
 from fedpeft_secure.aggregation.fedask import FedASK
 from fedpeft_secure.aggregation.fedex import FedEx
@@ -51,6 +52,8 @@ def choose_strategy(config: Config) -> tuple[RoundStrategy, str]:
     name, reason = config.aggregation.strategy, "named in the configuration"
     if name == "auto":
         name, reason = _best_for(config)
+    if name == "adalora":
+        return OnTensors(strategy=AdaLoRA.planned(config)), reason
     strategy = OnTensors(strategy=_custom(name)) if ":" in name else _built_in(name)
     if name in STRATEGIES and name not in ANY_METHOD and not config.peft.low_rank:
         raise ConfigError(
@@ -63,6 +66,8 @@ def choose_strategy(config: Config) -> tuple[RoundStrategy, str]:
 
 def _best_for(config: Config) -> tuple[str, str]:
     """The strategy for "auto", and why."""
+    if config.peft.method == "adalora":
+        return "adalora", "singular triplets are scored and pruned by the server, from the sums alone"
     if not config.peft.low_rank:
         return "fedit", f"{config.peft.method} has no factors, and the mean of its tensors is exact"
     ranks = client_ranks(config)

@@ -4,6 +4,7 @@ from fedpeft_secure.methods.base import HEADS, AdaptedModel, MethodOptions, Wrap
 from fedpeft_secure.methods.base_delta import add_saved_base
 from fedpeft_secure.methods.files import load_adapter, save_adapter
 from fedpeft_secure.methods.registry import METHODS, wrap
+from fedpeft_secure.methods.rules import rules_for
 from fedpeft_secure.methods.selected import SelectedModel
 from fedpeft_secure.methods.state import (
     base_values,
@@ -29,6 +30,7 @@ __all__ = [
     "named_trainable",
     "public_name",
     "read_state",
+    "rules_for",
     "save_adapter",
     "spec_of",
     "train_only",

@@ -48,6 +48,7 @@ def plan_round(
         nominal_batch=training.nominal_batch,
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
+        proximal=training.proximal,
         clip_norm=clip_norm or config.privacy.clip_norm,
         noise_multiplier=max(budget.noise_multiplier for budget in budgets),
         protocol=sums.protocol,
