@@ -112,13 +112,15 @@ def load_adapted(
     )
 
 
-def load_backbone(config: Config, *, num_labels: int, classes: tuple[str, ...] = ()) -> tuple[Backbone, AdapterState]:
+def load_backbone(
+    config: Config, *, num_labels: int, classes: tuple[str, ...] = (), store: ActivationStore | None = None
+) -> tuple[Backbone, AdapterState]:
     """Loads the adapted model for training, and tries how the gradients of single examples are exact.
 
     Args:
         config: the run's configuration.
         num_labels: classes of the task.
-        classes: their names, for a model that answers in words.
+        store: of an earlier run on the same texts, for what frozen lower layers make of them.
 
     Returns:
         The backbone and the adapter's public first values.
@@ -140,11 +142,16 @@ def load_backbone(config: Config, *, num_labels: int, classes: tuple[str, ...] =
         max_length=config.model.max_length,
         physical_batch=config.training.physical_batch,
     )
-    store = ActivationStore(limit_bytes=config.training.activation_cache_mib * 2**20)
     training = config.training
-    pays = training.rounds * training.local_steps * training.sample_rate >= REPAYS
+    pays = store is not None or training.rounds * training.local_steps * training.sample_rate >= REPAYS
+    store = store or new_store(config)
     lower = lower_layers(model, methods.named_trainable(model), store=store) if pays else None
     return replace(backbone, per_example=chosen, store=store, lower=lower), methods.read_state(model)
+
+
+def new_store(config: Config) -> ActivationStore:
+    """An empty store of the configured size."""
+    return ActivationStore(limit_bytes=config.training.activation_cache_mib * 2**20)
 
 
 def _check_length(base: torch.nn.Module, config: Config) -> None:
