@@ -191,6 +191,42 @@ def _show(values: list[dict[str, Any]], table: Table, *, as_json: bool) -> None:
         Console().print(table)
 
 
+@app.command("audit", epilog="Example: fedpeft audit --set privacy.epsilon=1 --out runs/audit1")
+@one_line_errors
+def audit_command(  # noqa: PLR0917 - typer calls by name
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="CONFIG", help="TOML file; or a finished run, whose ledger is replayed as well."),
+    ] = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    canaries: Annotated[
+        int | None,
+        typer.Option("--canaries", min=2, help="How many [default: 4000 gradients, or 400 clients]."),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Plants canaries, and puts the ε that they prove next to the ε of the ledger; exit 1 if they contradict it."""
+    del debug
+    from attacks.audit import audit, audit_table, replayed, require_passed
+    from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.progress import progress
+
+    finished = config if config is not None and config.is_dir() else None
+    loaded = load_config(config if finished is None else finished / "config.toml", overrides=overrides or ())
+    directory = out or default_out()
+    console = Console(stderr=True)
+    with progress(console) as listen:
+        result = audit(loaded, directory, canaries=canaries, listen=listen)
+    if finished is not None:
+        result = replayed(result, finished, directory)
+    console.print(audit_table(result))
+    if as_json:
+        sys.stdout.write(result.to_json() + "\n")
+    require_passed(result)
+
+
 @app.command("compare", epilog="Example: fedpeft compare --arm fedsvd --arm full --seed 0 --seed 1 --out runs/compare")
 @one_line_errors
 def compare_command(  # noqa: PLR0917 - typer calls by name
