@@ -56,10 +56,13 @@ class Table(BaseModel):
 
 
 class ModelConfig(Table):
-    """`[model]`: the pre-trained model and its classification head."""
+    """`[model]`: the pre-trained model, and how it names a class: by a head, or in words."""
 
     name: str = "minilm"
+    task: Literal["auto", "classification", "seq2seq", "causal"] = "auto"
     pooling: Literal["mean", "model"] = "mean"
+    label_words: dict[str, str] = Field(default_factory=dict)
+    cue: str = "\nLabel:"
     max_length: Annotated[int, Field(ge=4, le=8192)] = 64
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
@@ -128,7 +131,7 @@ class PeftTable(Table):
     virtual_tokens: Annotated[int, Field(ge=1, le=512)] = 8
     bottleneck: Annotated[int, Field(ge=1, le=4096)] = 16
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
-    target_rank: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    target_rank: Rank | Literal["auto"] = "auto"
 
     @property
     def low_rank(self) -> bool:

@@ -51,6 +51,11 @@ class Dictionary:
         """Width of the encoder."""
         return self.words.shape[1]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(V, P)."""
+        return self.vocabulary, self.positions
+
     def first(self, positions: int) -> "Dictionary":
         """The candidates at the first positions only."""
         return Dictionary(

@@ -13,13 +13,13 @@ Wedin 1972; the whitened test is ours.
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import chi2
 
 from attacks.base import Floats
-from attacks.inversion.dictionary import Dictionary
 from attacks.inversion.factors import Factor
 
 EDGE = 0.9
@@ -55,52 +55,125 @@ class Evidence:
         return np.asarray(np.exp(joint - normaliser))
 
 
-def weigh(dictionary: Dictionary, factors: tuple[Factor, ...], *, alpha: float = 1e-4) -> Evidence:
-    """Tests every candidate against all factors jointly.
+class Table(Protocol):
+    """Candidates in a finite table, whose images under any linear map can be computed."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the table."""
+        ...
+
+    def energies(self, linear_map: Floats) -> Floats:
+        """‖Mᵀ e‖² of every candidate e, for M of shape (n, k)."""
+        ...
+
+    def norms(self) -> Floats:
+        """‖e‖² of every candidate."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Vectors:
+    """A table of explicit vectors, one a row.
 
     Args:
-        dictionary: the candidates.
-        factors: of the first layer.
-        alpha: rate at which a true token may be called inconsistent with noise alone.
+        rows: shape (N, n).
     """
-    shape = dictionary.inverse_deviation.shape
-    log_ratio, distance = np.zeros(shape), np.zeros(shape)
-    directions = freedom = 0
-    for factor in factors:
-        signal, scaled = _signal(factor)
-        outside = factor.observed.shape[1] - signal.shape[1]
-        directions += signal.shape[1]
-        if outside == 0 or signal.shape[1] == 0:
-            continue
-        squared, variance, norms = _residuals(dictionary, factor, signal, scaled)
-        log_ratio -= 0.5 * squared / variance
-        log_ratio -= 0.5 * outside * np.log(variance * factor.observed.shape[1] / norms)
-        distance += squared / variance
-        freedom += outside
-    limit = chi2.isf(alpha, freedom) if freedom else -1.0
-    return Evidence(log_ratio=log_ratio, consistent=distance < limit, directions=directions, freedom=freedom)
+
+    rows: Floats = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, 1)."""
+        return self.rows.shape[0], 1
+
+    def energies(self, linear_map: Floats) -> Floats:
+        """‖Mᵀ e‖², shape (N, 1)."""
+        image = self.rows @ linear_map
+        return np.einsum("nk,nk->n", image, image)[:, None]
+
+    def norms(self) -> Floats:
+        """‖e‖², shape (N, 1)."""
+        return np.einsum("nk,nk->n", self.rows, self.rows)[:, None]
 
 
-def _signal(factor: Factor) -> tuple[Floats, Floats]:
-    """Directions above the noise, shape (k, rank), and the same times σ/S."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Span:
+    """What one factor spans, told from its noise.
+
+    Args:
+        factor: as observed.
+        signal: an orthonormal basis of the directions above the noise, shape (k, rank).
+        scaled: the same times σ/S: how uncertain each direction is.
+    """
+
+    factor: Factor
+    signal: Floats = field(repr=False)
+    scaled: Floats = field(repr=False)
+
+    @property
+    def directions(self) -> int:
+        """Dimensions told from noise."""
+        return self.signal.shape[1]
+
+    @property
+    def outside(self) -> int:
+        """Dimensions in which a wrong candidate shows; 0 also where there is no signal at all."""
+        return self.signal.shape[0] - self.directions if self.directions else 0
+
+
+def find_span(factor: Factor) -> Span:
+    """Separates a factor's directions from its noise.
+
+    The numerical rank follows from the noise alone: the largest singular value of a matrix of independent entries of
+    variance σ² is about σ(√rows + √columns), so that a direction of rounding is not taken for one of tokens.
+    """
     rows, columns = factor.observed.shape
     _, values, right = np.linalg.svd(factor.observed, full_matrices=False)
     edge = EDGE * factor.noise_stddev * (np.sqrt(rows) + np.sqrt(columns))
     rank = int((values > max(edge, NUMERICAL_ZERO * values[0])).sum()) if values[0] > 0 else 0
     signal = right[:rank].T
-    return signal, signal * (factor.noise_stddev / values[:rank])
+    return Span(factor=factor, signal=signal, scaled=signal * (factor.noise_stddev / values[:rank]))
 
 
-def _residuals(dictionary: Dictionary, factor: Factor, signal: Floats, scaled: Floats) -> tuple[Floats, Floats, Floats]:
+def weigh(
+    table: Table, spans: tuple[Span, ...], *, alpha: float = 1e-4, token_precision: float = TOKEN_PRECISION
+) -> Evidence:
+    """Tests every candidate against all spans jointly.
+
+    Args:
+        table: the candidates.
+        spans: of one layer.
+        alpha: rate at which a true token may be called inconsistent with noise alone.
+        token_precision: relative error of the features that the client used: of their rounding, or of its dropout.
+    """
+    log_ratio, distance = np.zeros(table.shape), np.zeros(table.shape)
+    telling = [span for span in spans if span.outside]
+    for span in telling:
+        squared, variance, norms = _residuals(table, span, token_precision)
+        log_ratio -= 0.5 * squared / variance
+        log_ratio -= 0.5 * span.outside * np.log(variance * span.factor.observed.shape[1] / norms)
+        distance += squared / variance
+    freedom = sum(span.outside for span in telling)
+    limit = chi2.isf(alpha, freedom) if freedom else -1.0
+    return Evidence(
+        log_ratio=log_ratio,
+        consistent=distance < limit,
+        directions=sum(span.directions for span in spans),
+        freedom=freedom,
+    )
+
+
+def _residuals(table: Table, span: Span, token_precision: float) -> tuple[Floats, Floats, Floats]:
     """Squared distance of every candidate to the signal's span, its variance under the truth, and ‖f‖²."""
-    columns = factor.observed.shape[1]
-    if factor.image is None:
-        norms = dictionary.norms()
-        squared = np.maximum(norms - dictionary.energies(signal), 0.0)
-        spread = dictionary.energies(scaled)
+    image, columns = span.factor.image, span.factor.observed.shape[1]
+    if image is None:
+        norms = table.norms()
+        squared = np.maximum(norms - table.energies(span.signal), 0.0)
+        spread = table.energies(span.scaled)
     else:
-        outside = np.linalg.qr(signal, mode="complete")[0][:, signal.shape[1] :]
-        norms = dictionary.energies(factor.image)
-        squared = dictionary.energies(factor.image @ outside)
-        spread = dictionary.energies(factor.image @ scaled)
-    return squared, spread + TOKEN_PRECISION**2 * norms / columns, norms
+        outside = np.linalg.qr(span.signal, mode="complete")[0][:, span.directions :]
+        norms = table.energies(image)
+        squared = table.energies(image @ outside)
+        spread = table.energies(image @ span.scaled)
+    return squared, spread + token_precision**2 * norms / columns, norms

@@ -1,4 +1,4 @@
-"""The parts of an update that touch the first layer's input, read out of a view.
+"""The parts of an update that touch one layer's input, read out of a view.
 
 For y = W x + s B A x with G = ∂L/∂y and X the layer's inputs (a column each token): ∂A = s Bᵀ G Xᵀ has its rows in
 span(X), ∂B = s G (A X)ᵀ has its rows in span(A X). Query, key and value of one layer share X.
@@ -13,8 +13,18 @@ from attacks.base import Floats, View
 from attacks.errors import NotApplicableError
 from fedpeft_secure.adapters import Role, unflatten
 
-FIRST_LAYER = re.compile(r"\.layer\.0\.attention\.(?:self\.)?(?:query|key|value|q_lin|k_lin|v_lin)$")
-"""The modules of a BERT-like encoder whose input is the output of the embeddings."""
+ATTENTION = re.compile(
+    r"\.(?:layer|layers|h|block)\.(\d+)\."
+    r"(?:attention\.(?:self\.)?(?:query|key|value|q_lin|k_lin|v_lin)"
+    r"|self_attn\.(?:q_proj|k_proj|v_proj)|attn\.c_attn|layer\.0\.SelfAttention\.(?:q|k|v))$"
+)
+"""Attention modules of BERT, RoBERTa, DistilBERT, LLaMA, GPT-2 and T5, and the number of their layer."""
+
+
+def layer_of(module: str) -> int | None:
+    """The layer whose input the named module reads, or None for modules of other kinds."""
+    found = ATTENTION.search(module)
+    return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -35,8 +45,8 @@ class Factor:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FirstLayer:
-    """All that a view says about the first layer's input.
+class LayerFactors:
+    """All that a view says about one layer's input.
 
     Args:
         factors: independent evidence; ∂A stacked over modules, ∂B by module.
@@ -47,20 +57,21 @@ class FirstLayer:
     token_budget: int
 
 
-def read_first_layer(view: View, *, relative_precision: float) -> FirstLayer:
-    """Finds the first layer's factors in a view.
+def read_layer(view: View, layer: int, *, relative_precision: float) -> LayerFactors:
+    """Finds one layer's factors in a view.
 
     Args:
         view: of one client or a sum.
+        layer: counted from 0, whose input is a finite dictionary.
         relative_precision: error of one entry of a gradient in the client's arithmetic, relative to its size.
 
     Raises:
-        NotApplicableError: If no attention module of the first layer is trained.
+        NotApplicableError: If no attention module of that layer is trained.
     """
-    modules = [module for module in view.trained.modules if FIRST_LAYER.search(module)]
+    modules = [module for module in view.trained.modules if layer_of(module) == layer]
     if not modules:
         raise NotApplicableError(
-            "span inversion reads the first layer's query, key or value; none of them is among peft.targets here"
+            f"span inversion reads query, key or value of layer {layer}; none of them is among peft.targets here"
         )
     values = unflatten(view.observed, view.trained)
     left, stacked = [], []
@@ -82,7 +93,7 @@ def read_first_layer(view: View, *, relative_precision: float) -> FirstLayer:
             Factor(route="A", observed=rows, image=None, noise_stddev=_stddev(view, rows, relative_precision))
         )
         budgets.append(rows.shape[0])
-    return FirstLayer(factors=tuple(factors), token_budget=max(budgets))
+    return LayerFactors(factors=tuple(factors), token_budget=max(budgets))
 
 
 def _stddev(view: View, rows: Floats, relative_precision: float) -> float:

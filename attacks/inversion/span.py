@@ -1,5 +1,8 @@
 """Span inversion: reads words out of one message, or a sum of messages, by the first layer's row spaces.
 
+One sentence comes back from the first layer alone, whose dictionary holds the positions. The several sentences of a
+batch are told apart by the later layers (`assembly.py`), which also confirm a single one.
+
 The attack is exact up to the *token budget* of distinct (position, token) pairs in the batch: r·m through ∂A (m modules
 that share the layer's input), r − 1 through ∂B, the only route where A is frozen. Above it the row spaces are full and
 nothing can be told; the attack then claims nothing.
@@ -14,10 +17,12 @@ import numpy as np
 from scipy.special import logsumexp
 
 from attacks.base import Floats, Granularity, View
-from attacks.errors import AttackError
+from attacks.errors import AttackError, NotApplicableError
+from attacks.inversion.assembly import Assembled, Fit, Pool, assemble, explain, fit_of
 from attacks.inversion.dictionary import Dictionary
-from attacks.inversion.evidence import Evidence, weigh
-from attacks.inversion.factors import read_first_layer
+from attacks.inversion.evidence import TOKEN_PRECISION, Evidence, find_span, weigh
+from attacks.inversion.factors import LayerFactors, read_layer
+from attacks.inversion.hidden import Forward, Sentence
 
 Pair = tuple[int, int]
 """(position, token)"""
@@ -33,6 +38,15 @@ FRAME = 2
 
 LOST = float(np.log(1e-3))
 """Log-likelihood ratio at least granted to a token, whose own gradient may be below the noise."""
+
+LATER = (1, 2)
+"""Layers that tell which words belong together; further ones only add the arithmetic's own errors."""
+
+LIKELY, FEWEST, POSSIBLE = 12, 3, 40
+"""Words tried at a position: as many as the evidence is for within the first two, and the last where none fits."""
+
+LENGTHS = 8
+"""Lengths of texts that are tried at most."""
 
 REACH = 2
 """Positions looked at, as a multiple of the token budget: beyond it nothing fits."""
@@ -57,13 +71,15 @@ class TextGuess:
         sentence: one text in order, without special tokens; empty if the evidence is against any text.
         token_budget: distinct pairs up to which recovery is exact.
         directions: dimensions of the row spaces that were told from noise.
+        sentences: all texts that the later layers confirm, without special tokens, best first.
     """
 
     ranked: frozenset[Pair]
     claimed: frozenset[Pair]
-    sentence: tuple[int, ...]
+    sentence: Sentence
     token_budget: int
     directions: int
+    sentences: tuple[Sentence, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -75,6 +91,8 @@ class SpanInversion:
         special: the tokenizer's frame.
         log_prior: log-probability of each token in texts of this kind, from public texts, shape (V,).
         relative_precision: error of the client's arithmetic, relative to a gradient's entries.
+        forward: the model, to confirm and to tell apart whole sentences; without it there is one sentence at most.
+        token_precision: error of the features that a client used, relative to theirs: rounding, or its dropout.
         needs: works on sums.
     """
 
@@ -82,6 +100,8 @@ class SpanInversion:
     special: SpecialTokens
     log_prior: Floats = field(repr=False)
     relative_precision: float
+    forward: Forward | None = field(default=None, repr=False)
+    token_precision: float = TOKEN_PRECISION
     needs: Granularity = Granularity.SUM
 
     def __post_init__(self) -> None:
@@ -94,18 +114,80 @@ class SpanInversion:
         Raises:
             NotApplicableError: If the view's update does not touch the first layer.
         """
-        del rng  # nothing is drawn
-        layer = read_first_layer(view, relative_precision=self.relative_precision)
+        layer = read_layer(view, 0, relative_precision=self.relative_precision)
         dictionary = self.dictionary.first(max(REACH * layer.token_budget, FRAME + 1))
-        evidence = weigh(dictionary, layer.factors)
-        sentence = self._sentence(evidence)
-        return TextGuess(
-            ranked=self._ranked(evidence, len(view.contributors)),
+        evidence = self._weigh(dictionary, layer)
+        fit = self._later(view)
+        ranked = self._ranked(evidence, len(view.contributors))
+        if fit is None or evidence.freedom == 0:
+            sentence = self._sentence(evidence)
             # A batch within the budget explains a whole text. Where none fits, a lone good fit is chance.
-            claimed=self._claimed(evidence) if 0 < len(sentence) <= layer.token_budget - FRAME else frozenset(),
+            believed = 0 < len(sentence) <= layer.token_budget - FRAME
+            claimed = self._claimed(evidence) if believed else frozenset()
+            sentences: tuple[Sentence, ...] = ()
+        else:
+            found = self._assemble(evidence, fit, layer.token_budget, rng)
+            claimed = self._plain(pair for one in found for pair in enumerate(one.sentence))
+            sentences = tuple(one.sentence[1:-1] for one in found)
+            sentence = sentences[0] if sentences else self._sentence(evidence)
+        return TextGuess(
+            ranked=ranked | claimed,
+            claimed=claimed,
             sentence=sentence,
+            sentences=sentences,
             token_budget=layer.token_budget,
             directions=evidence.directions,
+        )
+
+    def _weigh(self, table: Dictionary, layer: LayerFactors) -> Evidence:
+        return weigh(table, tuple(map(find_span, layer.factors)), token_precision=self.token_precision)
+
+    def _later(self, view: View) -> Fit | None:
+        """The evidence of later layers about whole sentences, where they are trained and say anything."""
+        if self.forward is None:
+            return None
+        spans = {}
+        for layer in LATER:
+            try:
+                found = read_layer(view, layer, relative_precision=self.relative_precision)
+            except NotApplicableError:
+                break
+            spans[layer] = tuple(map(find_span, found.factors))
+        telling = {layer: own for layer, own in spans.items() if any(span.outside for span in own)}
+        return fit_of(telling, self.forward, view.before) if telling else None
+
+    def _assemble(
+        self, evidence: Evidence, fit: Fit, token_budget: int, rng: np.random.Generator
+    ) -> tuple[Assembled, ...]:
+        """Sentences that the later layers confirm, unless they would be more than the first layer can tell."""
+        pool, sure = self._pool(evidence), self._claimed(evidence)
+        found: list[Assembled] = []
+        kept: tuple[Assembled, ...] = ()
+        for batch in assemble(pool, fit, rng=rng):
+            found += batch
+            kept = explain(found)
+            if kept and sure <= {pair for one in kept for pair in enumerate(one.sentence)}:
+                break
+        pairs = {pair for one in kept for pair in enumerate(one.sentence)}
+        return kept if len(pairs) <= token_budget else ()
+
+    def _pool(self, evidence: Evidence) -> Pool:
+        joint = evidence.log_ratio + self.log_prior[:, None]
+        joint[[self.special.first, self.special.last, self.special.padding]] = -np.inf
+        likely, possible = [], []
+        for position in range(1, joint.shape[1]):
+            best = np.argsort(-joint[:, position])[:POSSIBLE]
+            backed = int((evidence.log_ratio[best[:LIKELY], position] > 0).sum())
+            likely.append(tuple(best[: max(backed, FEWEST)].tolist()))
+            possible.append(tuple(best.tolist()))
+        ends = evidence.log_ratio[self.special.last, FRAME:]
+        order = np.argsort(-ends)[:LENGTHS]
+        return Pool(
+            likely=tuple(likely),
+            possible=tuple(possible),
+            lengths=tuple(int(index) + 1 for rank, index in enumerate(order) if rank == 0 or ends[index] > 0),
+            first=(self.special.first,),
+            last=(self.special.last,),
         )
 
     def _ranked(self, evidence: Evidence, count: int) -> frozenset[Pair]:

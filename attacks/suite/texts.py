@@ -17,7 +17,8 @@ from attacks.inversion import (
     summarise,
     token_log_prior,
 )
-from attacks.inversion.factors import read_first_layer
+from attacks.inversion.factors import read_layer
+from attacks.inversion.hidden import BackboneForward
 from attacks.suite.case import VIEWS, Case, not_measured
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import AttackRow, RecoveredText, ViewName
@@ -41,7 +42,7 @@ def span_rows(case: Case) -> tuple[AttackRow, ...]:
     """One row for each of the four views."""
     try:
         attack = build_attack(case)
-        budget = read_first_layer(case.read(case.plan.cohort[0]), relative_precision=0.0).token_budget
+        budget = read_layer(case.read(case.plan.cohort[0]), 0, relative_precision=0.0).token_budget
     except NotApplicableError as error:
         own = case.own_view
         return tuple(not_measured(ATTACK, METRIC, v, replay=v != own, reason=str(error)) for v in VIEWS)
@@ -63,6 +64,7 @@ def build_attack(case: Case) -> SpanInversion:
         special=_special(case),
         log_prior=token_log_prior(federation.validation.token_ids, vocabulary=dictionary.vocabulary),
         relative_precision=PRECISION[federation.backbone.precision],
+        forward=BackboneForward(backbone=federation.backbone, padding=_special(case).padding),
     )
 
 

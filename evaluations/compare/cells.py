@@ -13,6 +13,7 @@ from evaluations.compare.solo import CENTRAL_BATCH, centralised_steps, fit, loca
 from evaluations.metrics import Classification, classification
 from fedpeft_secure.clients.backbone import load_backbone
 from fedpeft_secure.clients.batches import tokenise
+from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.config import Config
 from fedpeft_secure.config_file import dump_config
 from fedpeft_secure.data import LabelledTexts, load
@@ -47,13 +48,13 @@ class Cell(BaseModel):
     arm: str
     seed: int
     configuration: str
-    strategy: str
-    correct: tuple[float, ...]
+    strategy: str = ""
+    correct: tuple[float, ...] = ()
     models: int = 1
     upload_bytes: int | None = None
     download_bytes: int | None = None
     epsilon: float | None = None
-    seconds: float
+    seconds: float = 0.0
 
     @property
     def accuracy(self) -> float:
@@ -61,7 +62,7 @@ class Cell(BaseModel):
         return float(np.mean(self.correct))
 
 
-def cell(arm: Arm, base: Config, *, seed: int, folder: Path, listen: Listener) -> Cell:
+def cell(arm: Arm, base: Config, *, seed: int, folder: Path, store: ActivationStore, listen: Listener) -> Cell:
     """Runs the cell, or reads it where it was run before.
 
     Args:
@@ -69,6 +70,7 @@ def cell(arm: Arm, base: Config, *, seed: int, folder: Path, listen: Listener) -
         base: the comparison's configuration.
         seed: of partition, sampling and noise.
         folder: of this cell alone.
+        store: of the cells of this seed, for what frozen lower layers make of the texts.
         listen: told about progress.
 
     Raises:
@@ -86,12 +88,16 @@ def cell(arm: Arm, base: Config, *, seed: int, folder: Path, listen: Listener) -
         return kept
     folder.mkdir(parents=True, exist_ok=True)
     trained = _federated if arm.kind == "federated" else _solo
-    made = trained(arm, config, seed=seed, folder=folder, digest=digest, listen=listen)
+    blank = Cell(arm=arm.name, seed=seed, configuration=digest)
+    made = trained(arm, config, blank, folder=folder, store=store, listen=listen)
     write_atomically(path, made.model_dump_json().encode())
     return made
 
 
-def _federated(arm: Arm, config: Config, *, seed: int, folder: Path, digest: str, listen: Listener) -> Cell:
+def _federated(
+    arm: Arm, config: Config, blank: Cell, *, folder: Path, store: ActivationStore, listen: Listener
+) -> Cell:
+    del arm
     run = folder / "run"
     if run.exists():  # cut off before its record was written: small, so from the beginning
         shutil.rmtree(run)
@@ -102,21 +108,19 @@ def _federated(arm: Arm, config: Config, *, seed: int, folder: Path, digest: str
         return classification(logits, labels)
 
     started = time.perf_counter()
-    with training_run(config, run, resume=False, listen=listen) as trained:
+    with training_run(config, run, resume=False, listen=listen, store=store) as trained:
         result = finish(trained, measure=measured, attack=_no_attack, listen=listen)
     shutil.rmtree(run / "transcript", ignore_errors=True)
     spent = [row.epsilon_spent for row in result.privacy.clients]
-    return Cell(
-        arm=arm.name,
-        seed=seed,
-        configuration=digest,
-        strategy=result.setup.strategy,
-        correct=tuple(correct),
-        upload_bytes=result.communication.upload_bytes,
-        download_bytes=result.communication.download_bytes,
-        epsilon=max(spent) if result.privacy.private else None,
-        seconds=time.perf_counter() - started,
-    )
+    made = {
+        "strategy": result.setup.strategy,
+        "correct": tuple(correct),
+        "upload_bytes": result.communication.upload_bytes,
+        "download_bytes": result.communication.download_bytes,
+        "epsilon": max(spent) if result.privacy.private else None,
+        "seconds": time.perf_counter() - started,
+    }
+    return blank.model_copy(update=made)
 
 
 def _no_attack(trained: TrainedRun, listen: Listener) -> tuple[AttackRow, ...]:
@@ -124,12 +128,12 @@ def _no_attack(trained: TrainedRun, listen: Listener) -> tuple[AttackRow, ...]:
     return ()
 
 
-def _solo(arm: Arm, config: Config, *, seed: int, folder: Path, digest: str, listen: Listener) -> Cell:
+def _solo(arm: Arm, config: Config, blank: Cell, *, folder: Path, store: ActivationStore, listen: Listener) -> Cell:
     del folder, listen
     started = time.perf_counter()
-    data = load(config.data, clients=config.clients.count, seed=Seed(seed))
+    data = load(config.data, clients=config.clients.count, seed=Seed(config.seed))
     tokenizer = load_tokenizer(config.model)
-    backbone, start = load_backbone(config, num_labels=len(data.classes))
+    backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes, store=store)
     training, length = config.training, config.model.max_length
     if arm.kind == "centralised":
         sets = [_joined(data.clients)]
@@ -140,19 +144,16 @@ def _solo(arm: Arm, config: Config, *, seed: int, folder: Path, digest: str, lis
     answers = []
     for number, texts in enumerate(sets):
         examples = tokenise(texts, tokenizer, max_length=length)
-        rng = Seed(seed).child("compare", arm.name, number)
+        rng = Seed(config.seed).child("compare", arm.name, number)
         state = fit(backbone, start, examples, steps=steps, batch=batch, training=training, rng=rng)
         found = predict(backbone, state, test)
         answers.append(found.logits.argmax(axis=1) == found.labels)
-    return Cell(
-        arm=arm.name,
-        seed=seed,
-        configuration=digest,
-        strategy="",
-        correct=tuple(np.mean(answers, axis=0).tolist()),
-        models=len(sets),
-        seconds=time.perf_counter() - started,
-    )
+    made = {
+        "correct": tuple(np.mean(answers, axis=0).tolist()),
+        "models": len(sets),
+        "seconds": time.perf_counter() - started,
+    }
+    return blank.model_copy(update=made)
 
 
 def _joined(parts: tuple[LabelledTexts, ...]) -> LabelledTexts:

@@ -1,7 +1,8 @@
 """How sure a difference is: paired by test example and by seed, both of them resampled.
 
 Source: Owen 2007, *The pigeonhole bootstrap*: two crossed random factors, here seeds and test examples, are resampled
-independently; the variance that it finds is never too small by more than a lower-order term.
+independently; the variance that it finds is never too small by more than a lower-order term. Examples get Poisson
+weights, which is resampling for many of them.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-DRAWS: Final = 4000
+DRAWS: Final = 2000
 LEVEL: Final = 0.95
 
 
@@ -37,7 +38,8 @@ def interval(values: np.ndarray, *, seed: int = 0, comparisons: int = 1) -> Inte
         raise ValueError(f"values of shape {values.shape}; give (seeds, examples), at least one of each")
     rng = np.random.default_rng(seed)
     seeds, examples = values.shape
-    by_example = rng.multinomial(examples, np.full(examples, 1 / examples), size=DRAWS) @ values.T / examples
+    drawn = rng.poisson(1.0, size=(DRAWS, examples)).astype(np.float32)
+    by_example = drawn @ values.T.astype(np.float32) / np.maximum(drawn.sum(axis=1, keepdims=True), 1)
     weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS) / seeds
     means = (by_example * weights).sum(axis=1)
     tail = (1 - LEVEL) / 2 / comparisons

@@ -6,6 +6,7 @@ from pathlib import Path
 from evaluations.compare.arms import choose_arms
 from evaluations.compare.cells import cell
 from evaluations.compare.table import Comparison, markdown, summarise
+from fedpeft_secure.clients.backbone import new_store
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Event, Listener, Notice
@@ -33,9 +34,10 @@ def compare(base: Config, *, seeds: Sequence[int], arms: Sequence[str] = (), out
     chosen, refused = choose_arms(base, arms)
     cells = []
     for seed in seeds:
+        store = new_store(base)
         for arm in chosen:
             folder = out / arm.name / f"seed-{seed}"
-            cells.append(cell(arm, base, seed=seed, folder=folder, listen=_quiet(listen)))
+            cells.append(cell(arm, base, seed=seed, folder=folder, store=store, listen=_quiet(listen)))
             done = f"{arm.name}, seed {seed}: accuracy {cells[-1].accuracy:.3f}"
             listen(Notice(text=f"{done} ({len(cells)} of {len(chosen) * len(seeds)})"))
     comparison = summarise(cells, refused)

@@ -33,9 +33,25 @@ Hidden = tuple[Tensor, ...]
 """What enters the lowest tuned layer, a tensor of shape (length, width) for each example."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Source:
+    """The parameters that hidden states were computed by: which they were, how often written to, and their values."""
+
+    below: tuple[nn.Parameter, ...]
+    versions: tuple[int, ...]
+    digest: bytes
+
+    def is_still(self, below: tuple[nn.Parameter, ...]) -> bool:
+        """Whether these are the same parameters, and nobody has written to them."""
+        same = len(below) == len(self.below) and all(a is b for a, b in zip(below, self.below, strict=True))
+        return same and _versions(below) == self.versions
+
+
 @dataclass(slots=True, eq=False)
 class ActivationStore:
     """Hidden states of whole sets of examples, up to a bound; as private as the texts.
+
+    It may outlive a model: runs of a comparison that share frozen layers share what these make of the texts.
 
     Args:
         limit_bytes: of all that is kept; a set that does not fit is not kept.
@@ -44,14 +60,18 @@ class ActivationStore:
     limit_bytes: int
     held_bytes: int = field(default=0, repr=False)
     _sets: dict[tuple[int, str, bytes], Hidden] = field(default_factory=dict, repr=False)
-    _versions: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _sources: dict[int, _Source] = field(default_factory=dict, repr=False)
 
-    def forget_unless(self, first: int, versions: tuple[int, ...]) -> None:
-        """Drops what was computed below layer `first` by parameters that have been written to since."""
-        if self._versions.get(first) != versions:
+    def forget_unless(self, first: int, below: tuple[nn.Parameter, ...]) -> None:
+        """Drops what was computed below layer `first` by parameters of other values."""
+        source = self._sources.get(first)
+        if source is not None and source.is_still(below):
+            return
+        digest = _digest_of_values(below)
+        if source is not None and source.digest != digest:
             for key in [key for key in self._sets if key[0] == first]:
                 self.held_bytes -= _bytes(self._sets.pop(key))
-            self._versions[first] = versions
+        self._sources[first] = _Source(below=below, versions=_versions(below), digest=digest)
 
     def get(self, key: tuple[int, str, bytes]) -> Hidden | None:
         """What was kept under (layer, precision, digest of the set)."""
@@ -72,7 +92,7 @@ class LowerLayers:
     """The layers below `first`, and the store of what comes out of them.
 
     Guarantee: hidden states are a function of their own set of examples alone, so that a resumed run finds the same
-        bits; a parameter below that is written to (its version counter moves) empties the store.
+        bits; where a parameter below gets another value (its version counter moves), the store is emptied.
     Does not cover: values that are changed behind autograd's back (`parameter.data`); the rounding of one example
         beside others, which is that of physical batches.
 
@@ -102,7 +122,7 @@ class LowerLayers:
             precision: "fp32" or "bf16".
             device: the model's.
         """
-        self.store.forget_unless(self.first, tuple(parameter._version for parameter in self.below))
+        self.store.forget_unless(self.first, self.below)
         key = (self.first, precision, _digest(examples))
         found = self.store.get(key)
         config: Any = model.config
@@ -224,6 +244,18 @@ def _digest(examples: Examples) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for ids in examples.token_ids:
         digest.update(np.array([len(ids), *ids], dtype="<i8").tobytes())
+    return digest.digest()
+
+
+def _versions(below: tuple[nn.Parameter, ...]) -> tuple[int, ...]:
+    return tuple(parameter._version for parameter in below)
+
+
+def _digest_of_values(below: tuple[nn.Parameter, ...]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for parameter in below:
+        digest.update(repr((tuple(parameter.shape), parameter.dtype)).encode())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.digest()
 
 

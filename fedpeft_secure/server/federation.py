@@ -18,6 +18,7 @@ from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.groups import group_indices
+from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.clients.memory import memory_file
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
@@ -98,8 +99,16 @@ class Federation:
         return tokenise(texts, self.tokenizer, max_length=self.config.model.max_length)
 
 
-def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path: Path, listen: Listener) -> Federation:
-    """Loads data and model, plans budgets and sets up every party.
+def build_federation(
+    config: Config,
+    *,
+    run: str,
+    ledger: dp.Ledger,
+    ledger_path: Path,
+    listen: Listener,
+    store: ActivationStore | None = None,
+) -> Federation:
+    """Loads data and model, plans budgets and sets up every party; `store` as in `load_backbone`.
 
     Raises:
         InputError: If data, model or budgets cannot be used.
@@ -116,7 +125,7 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     data = load(config.data, clients=config.clients.count, seed=seed)
     listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
     tokenizer = models.load_tokenizer(config.model)
-    backbone, start = load_backbone(config, num_labels=len(data.classes))
+    backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes, store=store)
     if not by_example:
         budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
     elif any(budget.private for budget in budgets):

@@ -396,6 +396,47 @@ def test_other_methods_run_the_whole_job(tiny_config, tmp_path, request, method,
     assert [row.value for row in result.attacks if row.attack == "span"] == [None] * 4 * bool(attacks)
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("tiny_t5_whole", "seq2seq", "lora"),
+        ("tiny_t5_whole", "seq2seq", "prefix"),
+        ("tiny_llama", "auto", "lora"),
+        ("tiny_llama", "causal", "ia3"),
+    ],
+)
+def test_models_that_answer_in_words_run_the_whole_job(tiny_config, tmp_path, request, case):
+    architecture, task, method = case
+    path = request.getfixturevalue(architecture)
+    settings = {"model.name": str(path), "model.task": task, "peft.method": method}
+    heard = []
+    result = run(tiny_config(_quick(settings)), out=tmp_path / "run", listen=heard.append)
+    assert any("gradients of single examples: by hooks" in getattr(event, "text", "") for event in heard)
+    assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
+    loaded = fedpeft_secure.models.load(tmp_path / "run")
+    assert methods.read_state(loaded).to_bytes() == _adapter(tmp_path / "run")
+    assert _accuracy_by_hand(tmp_path / "run", loaded) == pytest.approx(result.utility.accuracy, abs=1e-9)
+
+
+def _accuracy_by_hand(out: Path, model) -> float:
+    """Each test text by itself, through the public way to load a run."""
+    import torch
+
+    from fedpeft_secure.data import load
+    from fedpeft_secure.seeds import Seed
+
+    config = read_run(out).config
+    tokenizer = fedpeft_secure.models.load_tokenizer(config.model)
+    test = load(config.data, clients=config.clients.count, seed=Seed(config.seed)).test
+    right = 0
+    for text, label in zip(test.texts, test.labels, strict=True):
+        batch = tokenizer([text], truncation=True, max_length=config.model.max_length, return_tensors="pt")
+        with torch.no_grad():
+            scores = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        right += int(scores.argmax() == label)
+    return right / len(test)
+
+
 def test_the_default_model_and_data_on_a_small_cohort(tmp_path):
     small = {
         "training.rounds": 2,

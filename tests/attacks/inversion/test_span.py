@@ -121,7 +121,9 @@ def test_a_text_longer_than_the_budget_is_not_claimed_whatever_fits(
     attack: SpanInversion, make_view: MakeView, monkeypatch: pytest.MonkeyPatch, length: int, claims: int
 ) -> None:
     sentence = [1, *range(30, 28 + length), 2]
-    monkeypatch.setattr("attacks.inversion.span.weigh", lambda dictionary, _: certain(sentence, dictionary.positions))
+    monkeypatch.setattr(
+        "attacks.inversion.span.weigh", lambda dictionary, *_, **__: certain(sentence, dictionary.positions)
+    )
     guess = run(attack, make_view([SHORT], roles=B_ONLY))
     assert guess.sentence == tuple(sentence[1:-1])
     assert len(guess.claimed) == claims
@@ -133,7 +135,7 @@ def test_a_word_does_not_hide_others_where_only_its_shadow_falls(
     """A strong word fits passably at a neighbour's position, better than the weak word that stands there."""
     found = certain([1, 40, 41, 2], 14)
     found.log_ratio[40, 2], found.log_ratio[41, 2] = 30.0, 10.0
-    monkeypatch.setattr("attacks.inversion.span.weigh", lambda *_: found)
+    monkeypatch.setattr("attacks.inversion.span.weigh", lambda *_, **__: found)
     assert run(attack, make_view([SHORT], roles=B_ONLY)).sentence == (40, 41)
 
 
@@ -142,5 +144,5 @@ def test_a_repeated_word_that_fits_twice_is_no_shadow(
 ) -> None:
     found = certain([1, 40, 40, 2], 14)
     found.log_ratio[40, 2], found.log_ratio[41, 2] = 30.0, 10.0
-    monkeypatch.setattr("attacks.inversion.span.weigh", lambda *_: found)
+    monkeypatch.setattr("attacks.inversion.span.weigh", lambda *_, **__: found)
     assert run(attack, make_view([SHORT], roles=B_ONLY)).sentence == (40, 40)

@@ -211,3 +211,19 @@ def test_nothing_private_is_shown(backbone: Backbone, state: AdapterState, examp
     (batch,) = cached.batches(examples, np.arange(10), batch_size=10)
     assert isinstance(batch, Batch)
     assert "tensor" not in repr(batch) + repr(cached.store) + repr(cached.lower)
+
+
+def test_a_second_model_of_the_same_values_uses_what_the_first_computed(
+    backbone: Backbone, state: AdapterState, examples: Examples, tiny_config: Callable[..., Config]
+) -> None:
+    _, cached = tuned(backbone, state)
+    clipped_sum(cached, examples)
+    twin, _ = load_backbone(tiny_config({"model.max_length": 20}), num_labels=2, store=cached.store)
+    assert twin.store is cached.store
+    again, other = (tuned(twin, changed)[1] for changed in (state, moved(twin, state)))
+    for one, kept in ((again, True), (other, False)):
+        store = replace(one, store=cached.store, lower=replace(one.lower, store=cached.store))
+        one.load(state if kept else moved(twin, state))
+        before = next(iter(cached.store._sets.values()))
+        clipped_sum(store, examples)
+        assert (next(iter(cached.store._sets.values())) is before) is kept

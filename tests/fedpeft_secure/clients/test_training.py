@@ -264,7 +264,7 @@ def test_the_given_state_is_not_changed(backbone: Backbone, state: AdapterState,
 
 
 def test_a_repr_shows_nothing_private() -> None:
-    shown = repr(LocalUpdate(delta={"a": np.array([0.125])}, examples=77))
+    shown = repr(LocalUpdate(delta={"a": np.array([0.125])}, mean_gradient={"a": np.array([0.25])}, examples=77))
     assert "0.125" not in shown
     assert "77" not in shown
 
@@ -330,3 +330,28 @@ def test_the_proximal_term_pulls_back_to_the_start(
     # the second gradient is taken at the same weights, so that the difference is the pull alone: −η μ (w − w_start)
     for name, delta in held.delta.items():
         np.testing.assert_allclose(delta, free.delta[name] - 0.5 * 0.4 * first.delta[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("noise_multiplier", [0.0, 0.7])
+def test_the_mean_gradient_is_what_the_steps_went_down(
+    noise_multiplier: float, backbone: Backbone, start: AdapterState, examples: Examples, task
+) -> None:
+    samples = (CHOSEN, [1, 4, 5])
+    update = train_locally(
+        backbone, start, examples, task(samples=samples, local_steps=2, noise_multiplier=noise_multiplier)
+    )
+    for name, mean in update.mean_gradient.items():
+        np.testing.assert_allclose(update.delta[name], -0.5 * 2 * mean, atol=1e-6)
+
+
+def test_a_correction_is_added_to_every_gradient_but_not_to_what_is_remembered(
+    backbone: Backbone, start: AdapterState, examples: Examples, task
+) -> None:
+    correction = {"base_model.model.classifier.bias": np.array([0.3, -0.2], dtype=np.float32)}
+    free, corrected = (
+        train_locally(backbone, start, examples, replace(task(noise_multiplier=0.0), correction=given))
+        for given in ({}, correction)
+    )
+    for name, delta in corrected.delta.items():
+        np.testing.assert_allclose(delta, free.delta[name] - 0.5 * correction.get(name, 0.0), atol=1e-6)
+        np.testing.assert_allclose(corrected.mean_gradient[name], free.mean_gradient[name], atol=1e-7)
