@@ -334,10 +334,13 @@ class AllocationConfig(Table):
         return {name: value for name, value in write(self).items() if value is not None}
 
 
+AttackName = Literal["span", "membership", "update-cosine", "lira", "lira-offline", "rmia", "rmia-offline", "quantile"]
+
+
 class AttacksConfig(Table):
     """`[attacks]`: what the red team tries after the run."""
 
-    run: tuple[Literal["span", "membership"], ...] = ("span", "membership")
+    run: tuple[AttackName, ...] = ("span", "membership")
     show_text: Literal["demo", "always", "never"] = "demo"
 
 
