@@ -177,7 +177,10 @@ def _shadows(question: Question, candidates: Examples) -> Shadows:
             physical_batch=federation.config.training.physical_batch,
         )
         update = train_locally(federation.backbone, view.before, batch, task)
-        vector = federation.strategy.encode(update.delta, federation.backbone.spec) / len(view.contributors)
+        context = RoundContext(plan=plan, spec=federation.backbone.spec, state=view.before)
+        layout = federation.strategy.layout(context, ())
+        sent = federation.strategy.encode(update.delta, context, plan.cohort[0], layout)
+        vector = sent / len(view.contributors)
         return question.apply(view.before, vector + view.noise_stddev * rng.normal(size=vector.shape))
 
     return train_shadows(
