@@ -14,6 +14,7 @@ from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation import Received
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.data import LabelledTexts
+from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.result import AttackRow, ViewName
 
 ATTACK, METRIC = "membership", "AUC"
@@ -102,17 +103,17 @@ def _guess(case: Case, seen: View, panel: Panel) -> MembershipGuess:
     attack = CalibratedMembership(
         backbone=case.federation.backbone,
         candidates=case.federation.tokenise(panel.candidates),
-        apply=lambda before, observed: server_step(case, before, observed),
+        apply=lambda before, observed: server_step(case, seen.plan, before, observed),
     )
     refuse_weaker(attack, seen)
     return attack.run(seen, rng=case.rng("membership"))
 
 
-def server_step(case: Case, before: AdapterState, observed: np.ndarray) -> AdapterState:
+def server_step(case: Case, plan: RoundPlan, before: AdapterState, observed: np.ndarray) -> AdapterState:
     """The model that the server makes of an observed mean, with an optimiser that remembers nothing else."""
     federation = case.federation
-    context = RoundContext(plan=case.plan, spec=federation.backbone.spec, state=before)
-    someone = case.plan.cohort[0]
+    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=before)
+    someone = plan.cohort[0]
     received = Received(means=(observed,), survivors=(someone,), individual={someone: (observed, 1.0)})
     after, _ = federation.strategy.apply(received, context, federation.optimizer)
     return after
