@@ -22,6 +22,7 @@ from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.training import LocalTask, train_locally
 from fedpeft_secure.data import LabelledTexts
+from fedpeft_secure.plans import RoundPlan
 
 SHADOWS = 16
 """Shadow adapters a message."""
@@ -54,17 +55,17 @@ class Question:
 
     def apply(self, before: AdapterState, observed: np.ndarray) -> AdapterState:
         """See `server_step`."""
-        return server_step(self.case, before, observed)
+        return server_step(self.case, self.view.plan, before, observed)
 
 
 Rule = Callable[[Question], MembershipGuess]
 
 
-def server_step(case: Case, before: AdapterState, observed: np.ndarray) -> AdapterState:
+def server_step(case: Case, plan: RoundPlan, before: AdapterState, observed: np.ndarray) -> AdapterState:
     """The model that the server makes of an observed mean, with an optimiser that remembers nothing else."""
     federation = case.federation
-    context = RoundContext(plan=case.plan, spec=federation.backbone.spec, state=before)
-    someone = case.plan.cohort[0]
+    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=before)
+    someone = plan.cohort[0]
     received = Received(means=(observed,), survivors=(someone,), individual={someone: (observed, 1.0)})
     after, _ = federation.strategy.apply(received, context, federation.optimizer)
     return after
