@@ -11,7 +11,6 @@ from attacks.membership.scoring import MembershipGuess, MembershipTruth
 from attacks.suite.case import VIEWS, Case, not_measured
 from attacks.suite.membership_rules import POPULATION, RULES, Question
 from fedpeft_secure.data import LabelledTexts
-from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.result import AttackRow, ViewName
 
 METRIC = "AUC"

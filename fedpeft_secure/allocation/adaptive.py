@@ -31,7 +31,7 @@ class Decision:
     Args:
         client, device: names.
         layers, rank, targets, batch, local_steps: chosen.
-        peak_bytes, seconds: predicted, of a step and of a round.
+        peak_bytes, seconds: predicted, of a step (with headroom) and of a round.
         reason: in words.
     """
 
@@ -154,8 +154,8 @@ def _doubling(first: int, last: int) -> tuple[int, ...]:
 def _check(config: Config) -> None:
     if config.peft.method not in LOW_RANK:
         raise ConfigError(
-            f'allocation.strategy: "adaptive" deals layers and ranks of LoRA, and peft.method is {config.peft.method!r}; '
-            'use "lora" or "rslora", or allocation.strategy = "uniform"'
+            f'allocation.strategy: "adaptive" deals layers and ranks of LoRA, and not of {config.peft.method!r}; use '
+            'peft.method = "lora" or "rslora", or allocation.strategy = "uniform"'
         )
     if config.allocation.ranks:
         raise ConfigError('allocation.ranks: "adaptive" decides the ranks; leave it away, or use strategy = "uniform"')
@@ -194,8 +194,8 @@ def _why_none(config: Config, menu: Menu, devices: tuple[Device, ...]) -> str:
                 "one layer within its limits; lower allocation.smallest_batch or model.max_length, raise "
                 "allocation.round_seconds, or leave it out"
             )
-    smallest = min(menu.parts)
+    smallest = menu.upload_bytes(min(menu.parts))
     return (
-        f"allocation.devices: no part fits everybody's upload_kib (the smallest takes {menu.upload_bytes(smallest)} bytes) "
-        f"and is filled by {fewest_fillers(config)} clients; raise upload_kib or lower secure_sum.min_cohort"
+        f"allocation.devices: no part is filled by {fewest_fillers(config)} clients and within everybody's upload_kib "
+        f"(the smallest takes {smallest} bytes); raise upload_kib or lower secure_sum.min_cohort"
     )
