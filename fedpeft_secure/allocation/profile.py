@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -126,8 +127,8 @@ def _seconds(backbone: Backbone, choice: Choice) -> float:
 
 def _random_words(backbone: Backbone, choice: Choice) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    vocabulary = int(backbone.model.config.vocab_size)
-    ids = torch.randint(SPECIAL, vocabulary, (choice.batch, choice.length), generator=generator)
+    config: Any = backbone.model.config
+    ids = torch.randint(SPECIAL, config.vocab_size, (choice.batch, choice.length), generator=generator)
     labels = torch.randint(0, CLASSES, (choice.batch,), generator=generator)
     ids, labels = ids.to(backbone.device), labels.to(backbone.device)
     return Batch(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels)
