@@ -277,9 +277,13 @@ class PrivacyConfig(Table):
 
 
 class AggregationConfig(Table):
-    """`[aggregation]`: what the server does with a sum of updates."""
+    """`[aggregation]`: what the server does with a sum of updates.
+
+    `weighing`: clients count by their examples, or all the same, as they do under DP in any case.
+    """
 
     strategy: str = "auto"
+    weighing: Literal["examples", "uniform"] = "examples"
 
 
 class SecureSumConfig(Table):
@@ -329,10 +333,13 @@ class AllocationConfig(Table):
     smallest_batch: Annotated[int, Field(ge=1)] = 4
 
 
+AttackName = Literal["span", "membership", "update-cosine", "lira", "lira-offline", "rmia", "rmia-offline", "quantile"]
+
+
 class AttacksConfig(Table):
     """`[attacks]`: what the red team tries after the run."""
 
-    run: tuple[Literal["span", "membership"], ...] = ("span", "membership")
+    run: tuple[AttackName, ...] = ("span", "membership")
     show_text: Literal["demo", "always", "never"] = "demo"
 
 

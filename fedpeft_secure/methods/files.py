@@ -12,6 +12,7 @@ from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.errors import ModelError
 from fedpeft_secure.methods import bottleneck
 from fedpeft_secure.methods.base import AdaptedModel
+from fedpeft_secure.methods.base_delta import save_base, without_base
 from fedpeft_secure.methods.prefixed import PrefixedModel
 from fedpeft_secure.methods.selected import SelectedModel
 from fedpeft_secure.methods.state import ADAPTER, PREFIX, spec_of, write_state
@@ -32,7 +33,8 @@ def save_adapter(model: AdaptedModel, state: AdapterState, folder: Path) -> None
     else:
         with seeded_projections():
             replace(model.peft_config[ADAPTER], inference_mode=True).save_pretrained(str(folder))
-    (folder / VALUES).write_bytes(state.to_bytes())
+    (folder / VALUES).write_bytes(without_base(state).to_bytes())
+    save_base(model, state, folder)
 
 
 def load_adapter(base: nn.Module, folder: Path) -> AdaptedModel:

@@ -11,7 +11,8 @@ import dp.noise
 import secagg
 from fedpeft_secure import models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.aggregation import ServerOptimizer, Strategy, choose_strategy, server_optimizer
+from fedpeft_secure.aggregation import RoundStrategy, ServerOptimizer, choose_strategy, server_optimizer
+from fedpeft_secure.aggregation.base_weights import with_unchanged_base
 from fedpeft_secure.allocation.adaptive import decide
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.client_budgets import plan_client_budgets
@@ -60,7 +61,7 @@ class Federation:
     data: FederatedData = field(repr=False)
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     backbone: Backbone = field(repr=False)
-    strategy: Strategy
+    strategy: RoundStrategy
     strategy_reason: str
     budgets: tuple[ClientBudget, ...]
     clients: dict[str, Client] = field(repr=False)
@@ -132,6 +133,8 @@ def build_federation(
     listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
     tokenizer = models.load_tokenizer(config.model)
     backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes, store=store)
+    backbone = replace(backbone, spec=strategy.adapter(backbone.spec))
+    start = with_unchanged_base(start, backbone.spec)
     if not by_example:
         budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
     elif any(budget.private for budget in budgets):
