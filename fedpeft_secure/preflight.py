@@ -115,7 +115,7 @@ def _check_available(config: Config) -> None:
 def _check_allocation(config: Config) -> None:
     """Facts about devices say nothing where nothing asks for them."""
     allocation = config.allocation
-    if allocation.strategy == "uniform" and (allocation.devices or allocation.round_seconds is not None):
+    if allocation.strategy == "uniform" and (allocation.devices or math.isfinite(allocation.round_seconds)):
         raise ConfigError(
             'allocation.devices: nothing looks at devices under strategy = "uniform"; use "adaptive", or leave devices '
             "and round_seconds away"

@@ -110,7 +110,7 @@ def _decide(text: str) -> tuple[Decision, ...]:
     if chosen is None:
         raise ConfigError(_why_none(config, menu, devices))
     return tuple(
-        _decision(config, menu, client, device, option)
+        _decision(menu, client, device, option)
         for client, device, option in zip(config.client_names, devices, chosen, strict=True)
     )
 
@@ -140,7 +140,7 @@ def menu_of(config: Config) -> Menu:
         batches=_doubling(min(config.allocation.smallest_batch, training.physical_batch), training.physical_batch),
         local_steps=training.local_steps,
         nominal_batch=training.nominal_batch,
-        round_seconds=config.allocation.round_seconds or math.inf,
+        round_seconds=config.allocation.round_seconds,
         bits=config.secure_sum.bits,
         cohort=config.clients.per_round,
     )
@@ -166,7 +166,7 @@ def _check(config: Config) -> None:
         )
 
 
-def _decision(config: Config, menu: Menu, client: str, device: Device, option: Option) -> Decision:
+def _decision(menu: Menu, client: str, device: Device, option: Option) -> Decision:
     part = option.part
     return Decision(
         client=client,
@@ -181,7 +181,7 @@ def _decision(config: Config, menu: Menu, client: str, device: Device, option: O
         reason=(
             f"{option.peak_bytes / MIB:.0f} of {device.memory_bytes / MIB:.0f} MiB and {option.seconds:.1f} s a round "
             f"by the cost model, expected importance {option.value:.2f}"
-            + ("" if config.allocation.round_seconds is None else f" within {menu.round_seconds:g} s")
+            + (f" within {menu.round_seconds:g} s" if math.isfinite(menu.round_seconds) else "")
         ),
     )
 

@@ -166,7 +166,7 @@ def _run(menu: Menu, device: Device, part: Part, batch: int) -> tuple[int, float
     """(steps, seconds of a step, peak bytes, batch), or None where a step does not fit."""
     cost = cost_of(menu.shape, menu.choice(part, batch=batch))
     peak = HEADROOM * device.peak_bytes(cost)
-    seconds = device.step_seconds(cost) * math.ceil(menu.nominal_batch / batch)
+    seconds = device.step_seconds(cost) * menu.nominal_batch / batch
     steps = min(menu.local_steps, int(menu.round_seconds / seconds)) if math.isfinite(menu.round_seconds) else None
     steps = menu.local_steps if steps is None else steps
     return (steps, seconds, peak, batch) if peak <= device.memory_bytes and steps >= 1 else None
@@ -198,7 +198,7 @@ def _filled(
     while all(inside.values()):
         favourite = {kind: max(found, key=lambda o: o.value) for kind, found in inside.items()}
         chosen = tuple(favourite[kind] for kind in kinds)
-        counts = sum(cells(menu, option.part) for option in chosen)
+        counts = np.sum([cells(menu, option.part) for option in chosen], axis=0)
         short = (counts > 0) & (counts < fewest)
         if not short.any():
             return chosen
