@@ -296,20 +296,51 @@ class SecureSumConfig(Table):
     dropout_fraction: Fraction = 0.1
 
 
+class DeviceTerms(Table):
+    """Public facts about a device, declared or measured by `fedpeft doctor --profile`.
+
+    `share` makes it a kind that clients without a device of their own are drawn from; `profile` is a file that the
+    doctor wrote, whose values take the place of those that are not given here.
+    """
+
+    memory_mib: Annotated[float, Field(gt=0)] | None = None
+    gflops: Annotated[float, Field(gt=0)] | None = None
+    upload_kib: Annotated[float, Field(gt=0)] | None = None
+    seconds_per_gib: Annotated[float, Field(ge=0)] | None = None
+    seconds_per_kernel: Annotated[float, Field(ge=0)] | None = None
+    share: Annotated[float, Field(gt=0)] | None = None
+    profile: str = ""
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> Any:
+        return {name: value for name, value in write(self).items() if value not in (None, "")}
+
+
 class AllocationConfig(Table):
     """`[allocation]`: who trains how much of the module.
 
-    `ranks` is dealt to the clients in turn, or a table by client; nobody's is above `peft.rank`.
+    `ranks` is dealt to the clients in turn, or a table by client; nobody's is above `peft.rank`. The rest is for
+    "adaptive": `devices` by client or by kind, the longest round, and the smallest batch that is still worth a pass.
     """
 
     strategy: Literal["uniform", "adaptive"] = "uniform"
     ranks: tuple[Rank, ...] | dict[str, Rank] = ()
+    devices: dict[str, DeviceTerms] = Field(default_factory=dict)
+    round_seconds: Annotated[float, Field(gt=0)] | None = None
+    smallest_batch: Annotated[int, Field(ge=1)] = 4
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> Any:
+        return {name: value for name, value in write(self).items() if value is not None}
+
+
+AttackName = Literal["span", "membership", "update-cosine", "lira", "lira-offline", "rmia", "rmia-offline", "quantile"]
 
 
 class AttacksConfig(Table):
     """`[attacks]`: what the red team tries after the run."""
 
-    run: tuple[Literal["span", "membership"], ...] = ("span", "membership")
+    run: tuple[AttackName, ...] = ("span", "membership")
     show_text: Literal["demo", "always", "never"] = "demo"
 
 

@@ -25,6 +25,9 @@ OWN = ("sample_rate", "clip_norm", "nominal_batch", "groups", "rank", "layers", 
 MOST_NOMINAL = 4
 """The public assumption about sizes: no client has more examples than four times the nominal number."""
 
+SINGLE_PRECISION = 1 + 1e-5
+"""A gradient that is scaled to the clip norm in fp32 may be longer by this; fine codecs have no slack of their own."""
+
 ADAMW_STEP = 3.2
 """AdamW moves a coordinate by at most (1 − β₁)/√(1 − β₂) = 3.17 learning rates (Kingma & Ba 2015, section 2.1)."""
 
@@ -192,7 +195,7 @@ class RoundPlan(Announced):
             return ADAMW_STEP * steps * math.sqrt(dim)
         followed = [self, *(self.for_client(terms.client) for terms in self.own_terms)]
         if not self.private:
-            return steps * max(plan.clip_norm for plan in followed)
+            return SINGLE_PRECISION * steps * max(plan.clip_norm for plan in followed)
         return steps * max(plan.clip_norm * (plan._largest_sum + plan._longest_noise(dim)) for plan in followed)
 
     @property

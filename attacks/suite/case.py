@@ -35,14 +35,14 @@ class Case:
 
     Args:
         federation: all parties of the run.
-        transcript: of the attacked round.
+        transcript: of the attacked round; None where only replays are looked at.
         plan: of that round.
         before: the adapter that was sent out in it.
         shows_text: whether recovered text may be reported.
     """
 
     federation: Federation = field(repr=False)
-    transcript: secagg.Transcript = field(repr=False)
+    transcript: secagg.Transcript | None = field(repr=False)
     plan: RoundPlan
     before: AdapterState = field(repr=False)
     shows_text: bool
@@ -69,7 +69,13 @@ class Case:
         return ThreatModel(target=client if view.startswith("individual") else None)
 
     def read(self, client: str) -> View:
-        """The run's own view of the attacked round."""
+        """The run's own view of the attacked round.
+
+        Raises:
+            AttackError: If no round was recorded.
+        """
+        if self.transcript is None:
+            raise AttackError("no round was recorded, only replays can be looked at")
         return self._view(self.federation, self.transcript, self.target(self.own_view, client))
 
     def replay(self, view: ViewName, texts: Mapping[str, LabelledTexts], *, client: str, name: str) -> View:

@@ -1,15 +1,20 @@
 """What a run calls after training."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from attacks.suite.case import Case, open_case
 from attacks.suite.members import membership_rows
+from attacks.suite.membership_rules import RULES
 from attacks.suite.texts import span_rows
 from fedpeft_secure.events import Listener, Notice, PhaseStarted
 from fedpeft_secure.result import AttackRow
 from fedpeft_secure.server.job import TrainedRun
 
-ATTACKS: Mapping[str, Callable[[Case], tuple[AttackRow, ...]]] = {"span": span_rows, "membership": membership_rows}
+ATTACKS: Mapping[str, Callable[[Case], tuple[AttackRow, ...]]] = {
+    "span": span_rows,
+    **{name: partial(membership_rows, attack=name) for name in RULES},
+}
 """The names of `attacks.run` in the configuration."""
 
 

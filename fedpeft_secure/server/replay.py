@@ -12,6 +12,7 @@ from pathlib import Path
 import dp
 import secagg
 from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.aggregation import Received
 from fedpeft_secure.budgets import ClientBudget
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import memory_file
@@ -40,13 +41,15 @@ class ReplayedRound:
         plan: the replayed round's plan.
         before: the adapter that was sent out.
         transcript: every message.
-        aggregate: the server's result.
+        aggregate: of the last sum.
+        received: all that the server learned.
     """
 
     plan: RoundPlan
     before: AdapterState = field(repr=False)
     transcript: secagg.Transcript = field(repr=False)
     aggregate: secagg.Aggregate
+    received: Received = field(repr=False)
 
 
 def replay_round(
@@ -118,9 +121,15 @@ def replay_round(
             drop={},
             listen=ignore,
         )
-    if outcome.aggregate is None:
+    if outcome.aggregate is None or outcome.received is None:
         raise RunFailedError(f"the replay {name!r} failed: {outcome.failure} {'; '.join(outcome.refusals)}")
-    return ReplayedRound(plan=plan, before=state, transcript=outcome.transcript, aggregate=outcome.aggregate)
+    return ReplayedRound(
+        plan=plan,
+        before=state,
+        transcript=outcome.transcript,
+        aggregate=outcome.aggregate,
+        received=outcome.received,
+    )
 
 
 def _replay_config(config: Config, *, clients: int, protocol: str, nominal_batch: int) -> Config:
