@@ -2,8 +2,8 @@
 
 Client k adds c − c_k to every gradient; c_k is the mean of its gradients in its last round, c the weighted mean of all
 c_k. The paper has clients send the change of c_k as well. With plain SGD steps that is −Δy_k/(K η) − c, a function of
-the model update Δy_k which the sum holds already, so the server reads c off the one secure sum. Clients receive c with the
-adapter, under the same hash.
+the model update Δy_k which the sum holds already, so the server reads c off the one secure sum. Clients receive c with
+the adapter, under the same hash.
 
 Guarantee: under DP c_k is a mean of noised gradients that were charged, so that whatever is sent is post-processing.
 Assumes: plain SGD with as many steps for everybody; c_k of a client that has vanished after training is taken for known.
