@@ -59,6 +59,7 @@ class Client:
         physical_batch: examples processed at once.
         memory_file: holds what it has sent so far, against differencing.
         own: what it keeps for itself from round to round.
+        held_out: examples like its own that it does not train on; None without any.
         examples_processed, training_seconds: for throughput; private, never sent.
         opened: the round that it has answered last.
     """
@@ -77,6 +78,7 @@ class Client:
     physical_batch: int
     memory_file: Path
     own: PersonalValues
+    held_out: Examples | None = field(default=None, repr=False)
     examples_processed: int = field(default=0, repr=False)
     training_seconds: float = field(default=0.0, repr=False)
     opened: OpenRound | None = field(default=None, repr=False)
