@@ -25,6 +25,9 @@ Epsilon = Annotated[
 ]
 """A privacy budget: a positive number, or "inf" for none."""
 
+Limit = Epsilon
+"""Any other bound that may be "inf"."""
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 ClipNorm = Annotated[float, Field(ge=1e-6)]
@@ -164,6 +167,7 @@ class TrainingConfig(Table):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
     proximal: Annotated[float, Field(ge=0)] = 0.0
+    control_variates: bool = False
     server_optimizer: Literal["adamw", "sgd", "momentum", "adam", "yogi", "adagrad"] = "adamw"
     server_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
@@ -326,12 +330,8 @@ class AllocationConfig(Table):
     strategy: Literal["uniform", "adaptive"] = "uniform"
     ranks: tuple[Rank, ...] | dict[str, Rank] = ()
     devices: dict[str, DeviceTerms] = Field(default_factory=dict)
-    round_seconds: Annotated[float, Field(gt=0)] | None = None
+    round_seconds: Limit = math.inf
     smallest_batch: Annotated[int, Field(ge=1)] = 4
-
-    @model_serializer(mode="wrap")
-    def _short(self, write: SerializerFunctionWrapHandler) -> Any:
-        return {name: value for name, value in write(self).items() if value is not None}
 
 
 AttackName = Literal["span", "membership", "update-cosine", "lira", "lira-offline", "rmia", "rmia-offline", "quantile"]

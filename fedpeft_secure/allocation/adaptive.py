@@ -31,7 +31,7 @@ class Decision:
     Args:
         client, device: names.
         layers, rank, targets, batch, local_steps: chosen.
-        peak_bytes, seconds: predicted, of a step and of a round.
+        peak_bytes, seconds: predicted, of a step (with headroom) and of a round.
         reason: in words.
     """
 
@@ -110,7 +110,7 @@ def _decide(text: str) -> tuple[Decision, ...]:
     if chosen is None:
         raise ConfigError(_why_none(config, menu, devices))
     return tuple(
-        _decision(config, menu, client, device, option)
+        _decision(menu, client, device, option)
         for client, device, option in zip(config.client_names, devices, chosen, strict=True)
     )
 
@@ -140,7 +140,7 @@ def menu_of(config: Config) -> Menu:
         batches=_doubling(min(config.allocation.smallest_batch, training.physical_batch), training.physical_batch),
         local_steps=training.local_steps,
         nominal_batch=training.nominal_batch,
-        round_seconds=config.allocation.round_seconds or math.inf,
+        round_seconds=config.allocation.round_seconds,
         bits=config.secure_sum.bits,
         cohort=config.clients.per_round,
     )
@@ -154,8 +154,8 @@ def _doubling(first: int, last: int) -> tuple[int, ...]:
 def _check(config: Config) -> None:
     if config.peft.method not in LOW_RANK:
         raise ConfigError(
-            f'allocation.strategy: "adaptive" deals layers and ranks of LoRA, and peft.method is {config.peft.method!r}; '
-            'use "lora" or "rslora", or allocation.strategy = "uniform"'
+            f'allocation.strategy: "adaptive" deals layers and ranks of LoRA, and not of {config.peft.method!r}; use '
+            'peft.method = "lora" or "rslora", or allocation.strategy = "uniform"'
         )
     if config.allocation.ranks:
         raise ConfigError('allocation.ranks: "adaptive" decides the ranks; leave it away, or use strategy = "uniform"')
@@ -166,7 +166,7 @@ def _check(config: Config) -> None:
         )
 
 
-def _decision(config: Config, menu: Menu, client: str, device: Device, option: Option) -> Decision:
+def _decision(menu: Menu, client: str, device: Device, option: Option) -> Decision:
     part = option.part
     return Decision(
         client=client,
@@ -181,7 +181,7 @@ def _decision(config: Config, menu: Menu, client: str, device: Device, option: O
         reason=(
             f"{option.peak_bytes / MIB:.0f} of {device.memory_bytes / MIB:.0f} MiB and {option.seconds:.1f} s a round "
             f"by the cost model, expected importance {option.value:.2f}"
-            + ("" if config.allocation.round_seconds is None else f" within {menu.round_seconds:g} s")
+            + (f" within {menu.round_seconds:g} s" if math.isfinite(menu.round_seconds) else "")
         ),
     )
 
@@ -194,8 +194,8 @@ def _why_none(config: Config, menu: Menu, devices: tuple[Device, ...]) -> str:
                 "one layer within its limits; lower allocation.smallest_batch or model.max_length, raise "
                 "allocation.round_seconds, or leave it out"
             )
-    smallest = min(menu.parts)
+    smallest = menu.upload_bytes(min(menu.parts))
     return (
-        f"allocation.devices: no part fits everybody's upload_kib (the smallest takes {menu.upload_bytes(smallest)} bytes) "
-        f"and is filled by {fewest_fillers(config)} clients; raise upload_kib or lower secure_sum.min_cohort"
+        f"allocation.devices: no part is filled by {fewest_fillers(config)} clients and within everybody's upload_kib "
+        f"(the smallest takes {smallest} bytes); raise upload_kib or lower secure_sum.min_cohort"
     )

@@ -8,8 +8,8 @@ from fedpeft_secure.errors import ConfigError
 def deal_allotments(config: Config) -> tuple[Allotment, ...]:
     """The allotment of every client, in order.
 
-    Under "adaptive" devices decide. Else `allocation.ranks` is a list that is dealt to the clients in turn, or a table by client; whoever is not in it has
-    the rank of the module.
+    Under "adaptive" devices decide. Else `allocation.ranks` is a list that is dealt to the clients in turn, or a table
+    by client; whoever is not in it has the rank of the module.
 
     Raises:
         ConfigError: If a rank is above that of the module, or the table names nobody.

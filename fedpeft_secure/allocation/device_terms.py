@@ -39,8 +39,8 @@ def client_devices(config: Config) -> tuple[Device, ...]:
     own = {name: terms for name, terms in declared.items() if terms.share is None}
     if unknown := sorted(set(own) - set(config.client_names)):
         raise ConfigError(
-            f"allocation.devices: no client {unknown[0]!r}; names run from client-1 to client-{config.clients.count}, and "
-            "a kind of device has a share"
+            f"allocation.devices: no client {unknown[0]!r}; names run from client-1 to client-{config.clients.count}, "
+            "and a kind of device has a share"
         )
     kinds = {name: terms for name, terms in declared.items() if terms.share is not None}
     if not kinds and len(own) < config.clients.count:

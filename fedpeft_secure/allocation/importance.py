@@ -1,9 +1,9 @@
 """How much a part of the module is expected to matter: a documented prior, from public facts alone.
 
 Nothing here is measured on anybody's data. Upper layers count for more: layer l of L weighs l / L. The s-th slot of a
-factor pair carries 1 / s² of its module's signal, as the singular values of trained updates fall; under DP each slot also
-carries noise on every coordinate that it has, and a slot that is expected to bring more noise than signal counts
-against the module, so that the best rank falls as σ grows.
+factor pair carries a share of its module's signal that falls as 1 / s²; under DP each slot also carries noise on every
+coordinate that it has, and a slot that is expected to bring more noise than signal counts against the module, so that
+the best rank falls as σ grows.
 """
 
 import math

@@ -17,6 +17,9 @@ from fedpeft_secure.allocation.devices import Device
 from fedpeft_secure.allocation.importance import importance, slot_noise
 from fedpeft_secure.allocation.shapes import Choice, ModelShape
 
+HEADROOM = 1.2
+"""How much more than the cost model says must fit: its own largest error."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Part:
@@ -98,7 +101,7 @@ class Option:
         part: of the module.
         batch: the fastest within the memory.
         steps: as many as the time allows.
-        peak_bytes, seconds: predicted, of a step and of a round.
+        peak_bytes, seconds: predicted, of a step (with headroom) and of a round.
         value: expected importance.
     """
 
@@ -123,7 +126,7 @@ def options(menu: Menu, device: Device, *, noise_multiplier: float) -> tuple[Opt
         runs = [run for batch in menu.batches if (run := _run(menu, device, part, batch)) is not None]
         if not runs:
             continue
-        steps, seconds, peak, batch = max(runs, key=lambda run: (run[0], -run[1]))
+        steps, seconds, peak, batch = max(runs, key=lambda run: (run[0], -round(run[1], 9), run[3]))
         value = _importance(menu, part, noise_multiplier) * math.sqrt(steps / menu.local_steps)
         found.append(Option(part=part, batch=batch, steps=steps, peak_bytes=peak, seconds=seconds * steps, value=value))
     return tuple(found)
@@ -162,8 +165,8 @@ def best_parts(
 def _run(menu: Menu, device: Device, part: Part, batch: int) -> tuple[int, float, float, int] | None:
     """(steps, seconds of a step, peak bytes, batch), or None where a step does not fit."""
     cost = cost_of(menu.shape, menu.choice(part, batch=batch))
-    peak = device.peak_bytes(cost)
-    seconds = device.step_seconds(cost) * math.ceil(menu.nominal_batch / batch)
+    peak = HEADROOM * device.peak_bytes(cost)
+    seconds = device.step_seconds(cost) * menu.nominal_batch / batch
     steps = min(menu.local_steps, int(menu.round_seconds / seconds)) if math.isfinite(menu.round_seconds) else None
     steps = menu.local_steps if steps is None else steps
     return (steps, seconds, peak, batch) if peak <= device.memory_bytes and steps >= 1 else None
@@ -195,7 +198,7 @@ def _filled(
     while all(inside.values()):
         favourite = {kind: max(found, key=lambda o: o.value) for kind, found in inside.items()}
         chosen = tuple(favourite[kind] for kind in kinds)
-        counts = sum(cells(menu, option.part) for option in chosen)
+        counts = np.sum([cells(menu, option.part) for option in chosen], axis=0)
         short = (counts > 0) & (counts < fewest)
         if not short.any():
             return chosen
