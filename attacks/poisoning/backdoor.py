@@ -14,8 +14,10 @@ import numpy as np
 import dp.noise
 import dp.sampling
 from attacks.errors import AttackError
-from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.aggregation import Reads, ServerOptimizer, Strategy
+from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.aggregation.layout import Layout
+from fedpeft_secure.aggregation.on_tensors import OnTensors
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.training import LocalTask, train_locally
 from fedpeft_secure.data import LabelledTexts
@@ -76,29 +78,16 @@ class PoisonOutcome:
     rounds: int
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
-class _Sends:
-    """A strategy that sends a given vector, whatever was trained."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Sends(OnTensors):
+    """Sends a given vector, whatever was trained."""
 
-    honest: Strategy
     vector: np.ndarray = field(repr=False)
-    name: str
-    reads: Reads
 
-    def trainable(self, spec: AdapterSpec) -> AdapterSpec:
-        """As the honest one."""
-        return self.honest.trainable(spec)
-
-    def encode(self, delta: Mapping[str, np.ndarray], spec: AdapterSpec) -> np.ndarray:
+    def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
         """The given vector."""
-        del delta, spec
+        del delta, context, client, layout
         return self.vector
-
-    def apply(
-        self, state: AdapterState, mean: np.ndarray, spec: AdapterSpec, optimizer: ServerOptimizer
-    ) -> tuple[AdapterState, ServerOptimizer]:
-        """As the honest one."""
-        return self.honest.apply(state, mean, spec, optimizer)
 
 
 def play_backdoor(
@@ -140,16 +129,18 @@ def play_backdoor(
             plan,
             state,
             clients,
-            dim=federation.trained.size,
+            strategy=federation.strategy,
+            spec=federation.backbone.spec,
             directory=federation.keys.directory,
             key_holder=federation.key_holder,
             drop={},
             listen=ignore,
         )
-        if outcome.aggregate is None:
+        if outcome.received is None:
             failed += 1
             continue
-        state, optimizer = federation.strategy.apply(state, outcome.aggregate.mean, federation.backbone.spec, optimizer)
+        context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
+        state, optimizer = federation.strategy.apply(outcome.received, context, optimizer)
     return _outcome(federation, state, backdoor, failed=failed)
 
 
@@ -171,14 +162,17 @@ def poison(
     )
     most = held.take(rng.permutation(len(held))[: config.training.nominal_batch])
     update = train_locally(federation.backbone, state, federation.tokenise(backdoor.poisoned(most)), task)
-    vector = federation.strategy.encode(update.delta, federation.backbone.spec) * backdoor.boost
+    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
+    layout = federation.strategy.layout(context, ())
+    vector = federation.strategy.encode(update.delta, context, liar, layout) * backdoor.boost
     limit = plan.codec_clip * (1 - MARGIN)
     return np.clip(vector, -limit, limit)
 
 
 def _sending(client: Client, vector: np.ndarray) -> Client:
-    sends = _Sends(honest=client.strategy, vector=vector, name=client.strategy.name, reads=client.strategy.reads)
-    return replace(client, strategy=sends)
+    if not isinstance(client.strategy, OnTensors):
+        raise AttackError(f"aggregation.strategy: {client.strategy.name!r} sends no changes of tensors to boost")
+    return replace(client, strategy=_Sends(strategy=client.strategy.strategy, vector=vector))
 
 
 def _outcome(federation: Federation, state: AdapterState, backdoor: Backdoor, *, failed: int) -> PoisonOutcome:
