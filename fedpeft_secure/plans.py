@@ -28,6 +28,9 @@ MOST_NOMINAL = 4
 SINGLE_PRECISION = 1 + 1e-5
 """A gradient that is scaled to the clip norm in fp32 may be longer by this; fine codecs have no slack of their own."""
 
+CONTROLLED = 3
+"""A gradient with control variates, g + c − c_k, is as long as three at most: c and c_k are means of such gradients."""
+
 ADAMW_STEP = 3.2
 """AdamW moves a coordinate by at most (1 − β₁)/√(1 − β₂) = 3.17 learning rates (Kingma & Ba 2015, section 2.1)."""
 
@@ -89,6 +92,7 @@ class RoundPlan(Announced):
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
     proximal: Annotated[float, Field(ge=0)] = 0.0
+    control_variates: bool = False
     clip_norm: Positive
     noise_multiplier: Annotated[float, Field(ge=0)]
     protocol: str
@@ -190,7 +194,7 @@ class RoundPlan(Announced):
             return None
         if self.mechanism == "central":
             return math.sqrt(1 + self.count_weight**2)
-        steps = self.local_steps * self.learning_rate
+        steps = self.local_steps * self.learning_rate * (CONTROLLED if self.control_variates else 1)
         if self.optimizer == "adamw":
             return ADAMW_STEP * steps * math.sqrt(dim)
         followed = [self, *(self.for_client(terms.client) for terms in self.own_terms)]
@@ -278,7 +282,7 @@ def codec_clip(
         noise_multiplier: the largest of the cohort; 0 without privacy.
         nominal_batch: the divisor of a client with another sampling rate; the table's unless given.
     """
-    steps = training.local_steps * training.learning_rate
+    steps = training.local_steps * training.learning_rate * (CONTROLLED if training.control_variates else 1)
     if training.optimizer == "adamw":
         return ADAMW_STEP * steps
     return steps * clip_norm * (1 + 6 * noise_multiplier / (nominal_batch or training.nominal_batch))

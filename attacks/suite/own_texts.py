@@ -86,7 +86,7 @@ def attack_texts(
     """
     if not texts or not all(text.strip() for text in texts):
         raise AttackError("--text is empty; give a sentence")
-    case = _open(federation, before if before is not None else warm_up(federation))
+    case = as_case(federation, before if before is not None else warm_up(federation))
     chosen: ViewName = view or case.own_view
     target, *others = case.plan.cohort
     batches = {target: _labelled(federation, texts)}
@@ -138,7 +138,7 @@ def warm_up(federation: Federation) -> AdapterState:
     return state
 
 
-def _open(federation: Federation, before: AdapterState) -> Case:
+def as_case(federation: Federation, before: AdapterState) -> Case:
     """A case without a recorded round: every view of it is a replay."""
     config = federation.config
     cohort = config.client_names[: config.clients.per_round]

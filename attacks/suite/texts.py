@@ -37,6 +37,9 @@ UNRELATED = 40
 PRECISION = {"bf16": 4e-3, "fp32": 1e-6}
 """Relative error of a gradient's entries in the client's arithmetic."""
 
+TOKEN_PRECISION = {"bf16": 2.0**-9 / 3**0.5, "fp32": 3e-6}
+"""The same of the features that a layer reads."""
+
 
 def span_rows(case: Case) -> tuple[AttackRow, ...]:
     """One row for each of the four views."""
@@ -64,6 +67,7 @@ def build_attack(case: Case) -> SpanInversion:
         special=special_tokens(case),
         log_prior=token_log_prior(federation.validation.token_ids, vocabulary=dictionary.vocabulary),
         relative_precision=PRECISION[federation.backbone.precision],
+        token_precision=TOKEN_PRECISION[federation.backbone.precision],
         forward=BackboneForward(backbone=federation.backbone, padding=special_tokens(case).padding),
     )
 

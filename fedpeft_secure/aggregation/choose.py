@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from fedpeft_secure.adapters import Role
 from fedpeft_secure.aggregation.adalora import AdaLoRA
 from fedpeft_secure.aggregation.base import Strategy
 from fedpeft_secure.aggregation.fedask import FedASK
@@ -15,12 +16,13 @@ from fedpeft_secure.aggregation.flexlora import FlexLoRA
 from fedpeft_secure.aggregation.hetlora import HetLoRA
 from fedpeft_secure.aggregation.lora_fair import LoRAFair
 from fedpeft_secure.aggregation.on_factors import OnFactors
+from fedpeft_secure.aggregation.on_personal import OnPersonal
 from fedpeft_secure.aggregation.on_slots import OnSlots
 from fedpeft_secure.aggregation.on_stacks import OnStacks
 from fedpeft_secure.aggregation.on_tensors import OnTensors, RoLoRAJob
 from fedpeft_secure.aggregation.product_sketch import ProductSketch
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
-from fedpeft_secure.aggregation.rules import check_strategy, client_ranks, emptiest_slot
+from fedpeft_secure.aggregation.rules import check_strategy, client_ranks, controlled, emptiest_slot
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
 
@@ -37,9 +39,11 @@ STRATEGIES: Final[Mapping[str, Callable[[], RoundStrategy]]] = {
     "product_sketch": lambda: OnFactors(strategy=ProductSketch()),
     "flora": OnStacks,
     "rank_slots": OnSlots,
+    "fedsa": lambda: OnPersonal(name="fedsa", kept=Role.LORA_B),
+    "fedper": lambda: OnPersonal(name="fedper", kept=Role.HEAD),
 }
 
-ANY_METHOD = frozenset({"fedit"})
+ANY_METHOD = frozenset({"fedit", "fedper"})
 """The strategies that take an adapter's tensors as they are; the others need the factors of a low-rank method."""
 
 
@@ -61,7 +65,7 @@ def choose_strategy(config: Config) -> tuple[RoundStrategy, str]:
             'not; use "fedit" or "auto"'
         )
     check_strategy(config, strategy)
-    return strategy, reason
+    return (controlled(config, strategy) if config.training.control_variates else strategy), reason
 
 
 def _best_for(config: Config) -> tuple[str, str]:

@@ -25,11 +25,15 @@ class Start:
         state: the adapter that it trains.
         trained: the tensors that it changes.
         masks: by name, 1 where a factor may change.
+        personal: names of tensors that the client keeps for itself from round to round.
+        control: by name, the shared control variates c.
     """
 
     state: AdapterState = field(repr=False)
     trained: AdapterSpec
     masks: Mapping[str, np.ndarray] = field(repr=False)
+    personal: frozenset[str] = frozenset()
+    control: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

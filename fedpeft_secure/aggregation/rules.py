@@ -1,14 +1,19 @@
 """What a strategy cannot be combined with, each refusal in one line with the remedy."""
 
 from fedpeft_secure.aggregation.base import MixedRanks, Reads
+from fedpeft_secure.aggregation.controlled import Controlled
 from fedpeft_secure.aggregation.on_factors import OnFactors
 from fedpeft_secure.aggregation.on_slots import OnSlots
 from fedpeft_secure.aggregation.on_stacks import OnStacks
 from fedpeft_secure.aggregation.on_tensors import OnTensors
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
+from fedpeft_secure.allocation.allotment import Allotment
 from fedpeft_secure.allocation.deal import deal_allotments
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
+
+STEADY = frozenset({"fedit", "ffa"})
+"""Strategies whose tensors keep their coordinates from round to round."""
 
 PREFIX_SLOTS = frozenset({"ffa", "fedsvd", "hetlora", "fedex", "flora"})
 """Strategies whose clients of smaller rank hold the first slots."""
@@ -35,6 +40,28 @@ def check_strategy(config: Config, strategy: RoundStrategy) -> None:
     _check_optimizer(config, strategy)
     _check_client_level(config, strategy, private=private)
     _check_ranks(config, strategy)
+
+
+def controlled(config: Config, strategy: RoundStrategy) -> Controlled:
+    """The strategy with control variates.
+
+    Raises:
+        ConfigError: If it changes the coordinates of what it sums, or the clients' steps are not plain and alike.
+    """
+    setting = "training.control_variates"
+    if not isinstance(strategy, OnTensors) or strategy.name not in STEADY:
+        raise ConfigError(
+            f"{setting}: {strategy.name!r} does not sum changes of the same coordinates in every round; set "
+            f"aggregation.strategy to {' or '.join(sorted(STEADY))}"
+        )
+    if config.training.optimizer != "sgd" or config.training.proximal > 0:
+        raise ConfigError(f'{setting}: corrects plain gradient steps; use training.optimizer = "sgd" and proximal = 0')
+    steps = config.training.local_steps
+    if any(part != Allotment(client=part.client, local_steps=steps) for part in deal_allotments(config)):
+        raise ConfigError(f"{setting}: every client must train the whole module; leave [allocation] away")
+    if config.privacy.unit == "client":
+        raise ConfigError(f'{setting}: remembers single clients\' gradients; use privacy.unit = "example"')
+    return Controlled(inner=strategy, clients=config.clients.count)
 
 
 def client_ranks(config: Config) -> tuple[int, ...]:

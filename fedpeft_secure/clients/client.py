@@ -16,6 +16,7 @@ from fedpeft_secure.client_noise import encode_update
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.memory import load_memory, save_memory
+from fedpeft_secure.clients.personal import PersonalValues, correction, left_behind, personal_start
 from fedpeft_secure.clients.policy import ClientPolicy
 from fedpeft_secure.clients.randomness import Randomness, SeededRandomness
 from fedpeft_secure.clients.training import LocalTask, train_locally
@@ -57,6 +58,7 @@ class Client:
         identity, directory: its own key and everybody's pinned public keys.
         physical_batch: examples processed at once.
         memory_file: holds what it has sent so far, against differencing.
+        own: what it keeps for itself from round to round.
         examples_processed, training_seconds: for throughput; private, never sent.
         opened: the round that it has answered last.
     """
@@ -74,6 +76,7 @@ class Client:
     directory: secagg.KeyDirectory = field(repr=False)
     physical_batch: int
     memory_file: Path
+    own: PersonalValues
     examples_processed: int = field(default=0, repr=False)
     training_seconds: float = field(default=0.0, repr=False)
     opened: OpenRound | None = field(default=None, repr=False)
@@ -148,6 +151,7 @@ class Client:
     def _train(self, context: RoundContext) -> Mapping[str, np.ndarray]:
         """Trains as the plan says; the change of every trained tensor by name."""
         plan, start = context.plan, self.strategy.start(context, self.name)
+        kept = self.own.before(plan.round)
         task = LocalTask(
             plan=plan.for_client(self.name),
             trained=start.trained,
@@ -157,11 +161,15 @@ class Client:
             sampling=self.randomness.sampling(plan),
             noise=self.randomness.noise(plan),
             physical_batch=self.physical_batch,
+            correction=correction(start, kept),
         )
         started = time.perf_counter()
-        update = train_locally(self.backbone, start.state, self.examples, task)
+        own = personal_start(start, kept)
+        update = train_locally(self.backbone, own, self.examples, task)
         self.training_seconds += time.perf_counter() - started
         self.examples_processed += update.examples
+        if left := left_behind(start, own, update):
+            self.own.keep(plan.round, left)
         return update.delta
 
     def _session(

@@ -65,10 +65,5 @@ def add_saved_base(base: nn.Module, folder: Path) -> nn.Module:
     return base
 
 
-def without_base(state: AdapterState) -> AdapterState:
-    """The values that PEFT's file holds."""
-    return AdapterState({name: value for name, value in state.values.items() if not name.endswith(ENDING)})
-
-
 def _layer(model: nn.Module, module: str) -> Any:
     return model.get_submodule(module)

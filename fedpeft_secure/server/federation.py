@@ -22,6 +22,7 @@ from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.groups import group_indices
 from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.clients.memory import memory_file
+from fedpeft_secure.clients.personal import PersonalValues, personal_folder
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
@@ -160,6 +161,7 @@ def build_federation(
             directory=keys.directory,
             physical_batch=(decisions[budget.client].batch if decisions else config.training.physical_batch),
             memory_file=memory_file(ledger_path, budget.client),
+            own=PersonalValues(folder=personal_folder(ledger_path, run=run, client=budget.client)),
         )
         for budget, texts in zip(budgets, data.clients, strict=True)
     }

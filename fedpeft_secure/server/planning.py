@@ -49,6 +49,7 @@ def plan_round(
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
         proximal=training.proximal,
+        control_variates=training.control_variates,
         clip_norm=clip_norm or config.privacy.clip_norm,
         noise_multiplier=max(budget.noise_multiplier for budget in budgets),
         protocol=sums.protocol,

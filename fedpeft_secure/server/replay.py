@@ -16,6 +16,7 @@ from fedpeft_secure.aggregation import Received
 from fedpeft_secure.budgets import ClientBudget
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import memory_file
+from fedpeft_secure.clients.personal import PersonalValues
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import SeededRandomness
 from fedpeft_secure.config import Config
@@ -169,6 +170,7 @@ def _replay_client(
         ledger=ledger,
         randomness=SeededRandomness(seed=Seed(Seed(config.seed).entropy("replay", name) % 2**63), client=client),
         memory_file=memory_file(folder / "ledger.sqlite", client),
+        own=PersonalValues(folder=folder / client),
         examples_processed=0,
         training_seconds=0.0,
     )
