@@ -253,6 +253,51 @@ def compare_command(  # noqa: PLR0917 - typer calls by name
     _show([row.model_dump(mode="json") for row in found.rows], screen(found), as_json=as_json)
 
 
+@app.command("attack", epilog='Example: fedpeft attack --text "a good film" --view individual')
+@one_line_errors
+def attack_command(  # noqa: PLR0917 - typer calls by name
+    target: Annotated[
+        Path | None, typer.Argument(metavar="[RUN_DIR|CONFIG]", help="A finished run, or a TOML file.")
+    ] = None,
+    texts: Annotated[
+        list[str] | None, typer.Option("--text", metavar="TEXT", help="Your own sentence as training data; repeatable.")
+    ] = None,
+    view: Annotated[
+        str | None, typer.Option("--view", help="With --text: individual, individual-dp, sum or sum-dp.")
+    ] = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Plays the configured attacks on a run's own messages, or shows what comes back of your own sentences."""
+    del debug
+    from attacks.suite.command import attack_own_texts, attack_target
+    from attacks.suite.screen import rows_json, rows_table, text_json, text_table
+
+    if texts:
+        if out is not None:
+            raise InputError("--out keeps a run; --text makes none, leave --out away")
+        found = attack_own_texts(target, texts, view=view, overrides=overrides or ())
+        _print(text_table(found), text_json(found), as_json=as_json)
+        return
+    if view is not None:
+        raise InputError("--view belongs to --text; a run is attacked under all four views")
+    from evaluations.report import write_report
+
+    rows, root, shown = attack_target(target, out or default_out(), overrides=overrides or (), run=run)
+    report = write_report(root, show_text=shown)
+    _print(rows_table(rows), rows_json(rows), as_json=as_json)
+    typer.echo(f"report: {report}", err=True)
+
+
+def _print(table: Table, text: str, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(text + "\n")
+    else:
+        Console().print(table)
+
+
 @app.command("report", epilog="Example: fedpeft report runs/demo")
 @one_line_errors
 def report_command(
@@ -266,19 +311,49 @@ def report_command(
     typer.echo(str(write_report(run_dir, show_text=read_run(run_dir).shows_text)))
 
 
-@app.command("doctor", epilog="Example: fedpeft doctor --json")
+@app.command("doctor", epilog="Example: fedpeft doctor --profile laptop.toml")
 @one_line_errors
-def doctor_command(as_json: Json = False, debug: Debug = False) -> None:
+def doctor_command(
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", metavar="FILE", help="Measure this device for allocation.devices."),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Shows what this machine can do: versions, processor, device, precision, packaged model and data."""
     del debug
     from fedpeft_secure.doctor import examine
 
+    if profile is not None:
+        _profile(config, overrides or [], profile, as_json=as_json)
+        return
+    if config is not None or overrides:
+        raise InputError("doctor: only --profile FILE looks at a configuration; leave CONFIG and --set away")
     findings = examine()
     if as_json:
         sys.stdout.write(json.dumps({finding.name: finding.value for finding in findings}, indent=2) + "\n")
     else:
         for finding in findings:
             typer.echo(f"{'ok ' if finding.good else '-- '} {finding.name:<20} {finding.value}")
+
+
+def _profile(config: Path | None, overrides: list[str], file: Path, *, as_json: bool) -> None:
+    from fedpeft_secure.allocation.profile import measure_device, write_profile
+    from fedpeft_secure.config_file import load_config
+
+    if file.exists() or not file.parent.is_dir():
+        raise InputError(f"--profile {file}: give a new file in a directory that is there")
+    found = measure_device(load_config(config, overrides=overrides))
+    write_profile(found, file)
+    if as_json:
+        steps = [{"step": name, "seconds": seconds, "predicted": fitted} for name, seconds, fitted in found.steps]
+        sys.stdout.write(json.dumps({"processor": found.device.kind, "steps": steps}, indent=2) + "\n")
+        return
+    for name, seconds, fitted in found.steps:
+        typer.echo(f"{name:<40} {seconds:.3f} s, {fitted:.3f} s by the profile")
 
 
 @app.command("keys", epilog="Example: fedpeft keys --out hospital-3.key")

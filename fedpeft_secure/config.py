@@ -25,6 +25,9 @@ Epsilon = Annotated[
 ]
 """A privacy budget: a positive number, or "inf" for none."""
 
+Limit = Epsilon
+"""Any other bound that may be "inf"."""
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 ClipNorm = Annotated[float, Field(ge=1e-6)]
@@ -164,6 +167,7 @@ class TrainingConfig(Table):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
     proximal: Annotated[float, Field(ge=0)] = 0.0
+    control_variates: bool = False
     server_optimizer: Literal["adamw", "sgd", "momentum", "adam", "yogi", "adagrad"] = "adamw"
     server_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
@@ -274,9 +278,13 @@ class PrivacyConfig(Table):
 
 
 class AggregationConfig(Table):
-    """`[aggregation]`: what the server does with a sum of updates."""
+    """`[aggregation]`: what the server does with a sum of updates.
+
+    `weighing`: clients count by their examples, or all the same, as they do under DP in any case.
+    """
 
     strategy: str = "auto"
+    weighing: Literal["examples", "uniform"] = "examples"
 
 
 class SecureSumConfig(Table):
@@ -292,14 +300,38 @@ class SecureSumConfig(Table):
     dropout_fraction: Fraction = 0.1
 
 
+class DeviceTerms(Table):
+    """Public facts about a device, declared or measured by `fedpeft doctor --profile`.
+
+    `share` makes it a kind that clients without a device of their own are drawn from; `profile` is a file that the
+    doctor wrote, whose values take the place of those that are not given here.
+    """
+
+    memory_mib: Annotated[float, Field(gt=0)] | None = None
+    gflops: Annotated[float, Field(gt=0)] | None = None
+    upload_kib: Annotated[float, Field(gt=0)] | None = None
+    seconds_per_gib: Annotated[float, Field(ge=0)] | None = None
+    seconds_per_kernel: Annotated[float, Field(ge=0)] | None = None
+    share: Annotated[float, Field(gt=0)] | None = None
+    profile: str = ""
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> Any:
+        return {name: value for name, value in write(self).items() if value not in (None, "")}
+
+
 class AllocationConfig(Table):
     """`[allocation]`: who trains how much of the module.
 
-    `ranks` is dealt to the clients in turn, or a table by client; nobody's is above `peft.rank`.
+    `ranks` is dealt to the clients in turn, or a table by client; nobody's is above `peft.rank`. The rest is for
+    "adaptive": `devices` by client or by kind, the longest round, and the smallest batch that is still worth a pass.
     """
 
     strategy: Literal["uniform", "adaptive"] = "uniform"
     ranks: tuple[Rank, ...] | dict[str, Rank] = ()
+    devices: dict[str, DeviceTerms] = Field(default_factory=dict)
+    round_seconds: Limit = math.inf
+    smallest_batch: Annotated[int, Field(ge=1)] = 4
 
 
 AttackName = Literal["span", "membership", "update-cosine", "lira", "lira-offline", "rmia", "rmia-offline", "quantile"]

@@ -1,7 +1,7 @@
 """Models that answer in words: a class's score is the likelihood of its words, read after the text.
 
-No head is added and nothing is generated: the words of each class are a fixed target, so that scores are deterministic
-and cost one short pass. Every answer ends with the end-of-text token, so that no class's words are the beginning of
+No head is added and nothing is generated: the words of each class are a fixed target, so that scores are deterministic.
+Every answer ends with the end-of-text token, so that no class's words are the beginning of
 another's and likelihoods of answers of different lengths compare.
 """
 

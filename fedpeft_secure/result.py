@@ -154,6 +154,21 @@ class Environment(Record):
     seed: int
 
 
+class AllocationRow(Record):
+    """What one client trained of the module, and why: decided from public facts about its device."""
+
+    client: str
+    device: str
+    layers: int = Field(description="from the output")
+    rank: int
+    targets: tuple[str, ...]
+    batch: int
+    local_steps: int
+    memory_bytes: int = Field(description="of a step at its peak, by the cost model with headroom")
+    seconds: float = Field(description="of a round's local training, by the cost model")
+    reason: str
+
+
 class Setup(Record):
     """What was run, in the words of the configuration after every "auto" was decided."""
 
@@ -169,6 +184,7 @@ class Setup(Record):
     server: str
     train_examples: int
     public_text: bool
+    allocation: tuple[AllocationRow, ...] = Field(default=(), description="empty where all train the same")
     warnings: tuple[str, ...] = ()
 
 

@@ -100,6 +100,11 @@ def play_gradient_canaries(
     Raises:
         AttackError: If the client or the sum refused a round.
     """
+    if federation.strategy.scales:
+        raise AttackError(
+            f"aggregation.strategy: {federation.strategy.name!r} sends no changes of tensors, where canaries could be "
+            'found; audit with "fedsvd" or "ffa", whose clients are noised the same'
+        )
     config = _plain(federation.config)
     original = federation.clients[client]
     agreed = _plan(federation, config, client, number=1)
@@ -132,7 +137,8 @@ def _play(federation: Federation, plan: RoundPlan, audited: Client) -> Floats:
         plan,
         federation.start,
         {audited.name: audited},
-        dim=federation.trained.size,
+        strategy=federation.strategy,
+        spec=federation.backbone.spec,
         directory=federation.keys.directory,
         drop={},
         listen=ignore,

@@ -2,7 +2,7 @@
 
 from attacks.inversion.dictionary import Dictionary, read_dictionary
 from attacks.inversion.rouge import Rouge, rouge
-from attacks.inversion.scoring import Recovery, TextTruth, compare, summarise
+from attacks.inversion.scoring import Recovery, TextTruth, compare, content_pairs, summarise
 from attacks.inversion.span import SpanInversion, SpecialTokens, TextGuess, token_log_prior
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "TextGuess",
     "TextTruth",
     "compare",
+    "content_pairs",
     "read_dictionary",
     "rouge",
     "summarise",

@@ -14,12 +14,16 @@ from itertools import permutations
 
 import numpy as np
 
+from attacks.base import Floats
 from attacks.inversion.evidence import Span, Vectors, weigh
-from attacks.inversion.hidden import Forward, Sentence
+from attacks.inversion.hidden import Forward, Run, Sentence
 from fedpeft_secure.adapters import AdapterState
 
 Fit = Callable[[Sequence[Sentence]], list[float]]
-"""For every sentence: the later layers' log-likelihood ratio "in the batch" against "points anywhere"."""
+"""For every sentence a number, the larger the better."""
+
+EXACT = 1e-6
+"""Share of a token's energy off the span below which a smaller share says nothing more."""
 
 SWEEPS = 4
 """Passes over a sentence at most."""
@@ -27,11 +31,11 @@ SWEEPS = 4
 STARTS = 24
 """Climbs for one length at most."""
 
-FRUITLESS = 5
+FRUITLESS = 6
 """Climbs in a row that bring no new fitting sentence before a length is left."""
 
-CROSSED = 4
-"""Sentences whose crossings are tried, best first."""
+CROSSED, GENERATIONS = 6, 2
+"""Sentences whose crossings are tried, and how often."""
 
 NEW = 0.25
 """Share of a sentence's words that no better sentence has explained at least."""
@@ -68,54 +72,93 @@ class Assembled:
         return self.log_ratio > 0
 
 
-def fit_of(spans: dict[int, tuple[Span, ...]], forward: Forward, before: AdapterState) -> Fit:
-    """The evidence of some later layers about whole sentences.
+def fit_of(
+    spans: dict[int, tuple[Span, ...]], forward: Forward, before: AdapterState, *, token_precision: float
+) -> Fit:
+    """The log-likelihood ratio of some later layers, "in the batch" against "points anywhere": the judge.
 
     Args:
         spans: of each layer.
         forward: runs sentences.
         before: the adapter that the clients were sent.
+        token_precision: relative error of the features that the layers read.
     """
+
+    def tokens(rows: dict[int, Floats]) -> Floats:
+        found = [weigh(Vectors(rows=rows[i]), own, token_precision=token_precision) for i, own in spans.items()]
+        return np.asarray(np.sum([evidence.log_ratio[:, 0] for evidence in found], axis=0))
+
+    return _remembered(forward.reading(before, list(spans)), tokens)
+
+
+def guide_of(spans: tuple[Span, ...], layer: int, forward: Forward, before: AdapterState) -> Fit:
+    """How near one layer's tokens are to its span, on a logarithmic scale: the guide of a climb.
+
+    The likelihood's own scale is so steep that the worst token alone decides, and climbs from mixtures of sentences
+    end early; on this one every token counts. Measured on four sentences and exact spans, of 12 random starts each: 2,
+    1 and 0 ended in the truth by the likelihood, 9 and 5 by this.
+    """
+
+    def tokens(rows: dict[int, Floats]) -> Floats:
+        shares = [off_span(rows[layer], span) for span in spans if span.outside]
+        return np.asarray(-np.log(np.sum(shares, axis=0) + EXACT))
+
+    return _remembered(forward.reading(before, [layer]), tokens)
+
+
+def off_span(rows: Floats, span: Span) -> Floats:
+    """The share of each row's energy outside a span, shape (N,)."""
+    image = rows if span.factor.image is None else rows @ span.factor.image
+    inside = image @ span.signal
+    share = 1.0 - np.einsum("nk,nk->n", inside, inside) / np.einsum("nk,nk->n", image, image)
+    return np.asarray(np.maximum(share, 0.0))
+
+
+def _remembered(run: Run, tokens: Callable[[dict[int, Floats]], Floats]) -> Fit:
+    """The sum over a sentence's tokens; no sentence is run twice."""
     known: dict[Sentence, float] = {}
-    run = forward.reading(before, list(spans))
 
     def fit(sentences: Sequence[Sentence]) -> list[float]:
         unknown = list(dict.fromkeys(sentence for sentence in sentences if sentence not in known))
         if unknown:
-            rows = run(unknown)
             starts = np.cumsum([0, *map(len, unknown)])[:-1]
-            found = sum(weigh(Vectors(rows=rows[layer]), own).log_ratio[:, 0] for layer, own in spans.items())
-            known.update(zip(unknown, np.add.reduceat(found, starts).tolist(), strict=True))
+            known.update(zip(unknown, np.add.reduceat(tokens(run(unknown)), starts).tolist(), strict=True))
         return [known[sentence] for sentence in sentences]
 
     return fit
 
 
-def assemble(pool: Pool, fit: Fit, *, rng: np.random.Generator) -> Iterator[tuple[Assembled, ...]]:
+def assemble(pool: Pool, guide: Fit, judge: Fit, *, rng: np.random.Generator) -> Iterator[tuple[Assembled, ...]]:
     """The sentences that were found for each length; some of them fit, and others are the best that there is.
 
     Args:
         pool: the words.
-        fit: the later layers' evidence.
+        guide: what climbs follow.
+        judge: log-likelihood ratios.
         rng: draws the starts.
     """
     for length in pool.lengths:
-        found = _climb_often(pool, length, fit, rng)
-        found |= {child.sentence: child for child in cross(sorted(found.values())[-CROSSED:], pool, fit)}
-        top = max(found.values())
-        if not top.fits:
-            top = climb(top.sentence, pool.possible, pool, fit)
-            found[top.sentence] = top
-        yield tuple(sorted(found.values(), reverse=True))
+        found = _climb_often(pool, length, guide, judge, rng)
+        for _ in range(GENERATIONS):
+            ranked = sorted(found, key=lambda sentence: guide([sentence])[0])
+            found |= cross(ranked[-CROSSED:], pool, guide)
+        ratios = dict(zip(found, judge(list(found)), strict=True))
+        fitting = [sentence for sentence in found if ratios[sentence] > 0]
+        best = fitting or [max(found, key=lambda sentence: ratios[sentence])]
+        polished = [climb(sentence, pool.possible, pool, guide) for sentence in best]
+        # The guide and the judge may differ on the last word: what was found is kept beside its polished form.
+        final = [*dict.fromkeys([*best, *polished])]
+        yield tuple(Assembled(log_ratio=r, sentence=one) for r, one in zip(judge(final), final, strict=True))
 
 
-def _climb_often(pool: Pool, length: int, fit: Fit, rng: np.random.Generator) -> dict[Sentence, Assembled]:
-    found: dict[Sentence, Assembled] = {}
+def _climb_often(pool: Pool, length: int, guide: Fit, judge: Fit, rng: np.random.Generator) -> set[Sentence]:
+    found: set[Sentence] = set()
     fruitless = 0
     for index in range(STARTS):
-        best = climb(_start(pool, length, list(found), first=index == 0, rng=rng), pool.likely, pool, fit)
-        fruitless = 0 if best.fits and best.sentence not in found else fruitless + 1
-        found[best.sentence] = best
+        start = _start(pool, length, sorted(found), first=index == 0, rng=rng)
+        best = climb(start, pool.likely, pool, guide)
+        fruitless = 0 if best not in found and judge([best])[0] > 0 else fruitless + 1
+        found.add(best)
         if fruitless == FRUITLESS:
             break
     return found
@@ -133,38 +176,33 @@ def explain(found: Sequence[Assembled]) -> tuple[Assembled, ...]:
     return tuple(kept)
 
 
-def climb(start: Sentence, columns: tuple[tuple[int, ...], ...], pool: Pool, fit: Fit) -> Assembled:
+def climb(start: Sentence, columns: tuple[tuple[int, ...], ...], pool: Pool, guide: Fit) -> Sentence:
     """Exchanges one word at a time until none makes the sentence fit better."""
-    sentence, best = start, fit([start])[0]
+    sentence, best = start, guide([start])[0]
     for _ in range(SWEEPS):
         before = sentence
         for index in range(len(start) - len(pool.first) - len(pool.last)):
             place = index + len(pool.first)
             options = [(*sentence[:place], token, *sentence[place + 1 :]) for token in columns[index]]
-            fits = fit(options)
+            fits = guide(options)
             chosen = int(np.argmax(fits)) if fits else 0
             if fits and fits[chosen] > best:
                 sentence, best = options[chosen], fits[chosen]
         if sentence == before:
             break
-    return Assembled(sentence=sentence, log_ratio=best)
+    return sentence
 
 
-def cross(parents: Sequence[Assembled], pool: Pool, fit: Fit) -> list[Assembled]:
+def cross(parents: Sequence[Sentence], pool: Pool, guide: Fit) -> set[Sentence]:
     """Every two-point crossing of each pair, and a climb from the best of them."""
-    result = []
+    result = set()
     for left, right in permutations(parents, 2):
-        ends = range(len(pool.first), len(left.sentence) - len(pool.last) + 1)
-        children = [
-            (*left.sentence[:start], *right.sentence[start:stop], *left.sentence[stop:])
-            for start in ends
-            for stop in ends
-            if start < stop
-        ]
-        fits = fit(children)
+        ends = range(len(pool.first), len(left) - len(pool.last) + 1)
+        children = [(*left[:i], *right[i:j], *left[j:]) for i in ends for j in ends if i < j]
+        fits = guide(children)
         chosen = int(np.argmax(fits))
-        if fits[chosen] > max(left.log_ratio, right.log_ratio):
-            result.append(climb(children[chosen], pool.likely, pool, fit))
+        if fits[chosen] > max(guide([left, right])):
+            result.add(climb(children[chosen], pool.likely, pool, guide))
     return result
 
 

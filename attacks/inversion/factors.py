@@ -21,6 +21,10 @@ ATTENTION = re.compile(
 """Attention modules of BERT, RoBERTa, DistilBERT, LLaMA, GPT-2 and T5, and the number of their layer."""
 
 
+WEIGHT_ROUNDING = 2.0**-24
+"""An update is the difference of two fp32 weights, and as wrong as the later one was rounded."""
+
+
 def layer_of(module: str) -> int | None:
     """The layer whose input the named module reads, or None for modules of other kinds."""
     found = ATTENTION.search(module)
@@ -74,28 +78,32 @@ def read_layer(view: View, layer: int, *, relative_precision: float) -> LayerFac
             f"span inversion reads query, key or value of layer {layer}; none of them is among peft.targets here"
         )
     values = unflatten(view.observed, view.trained)
-    left, stacked = [], []
+    left, stacked, weights = [], [], []
     for module in modules:
         named = {entry.role: entry.name for entry in view.trained.entries if entry.module == module}
+        weights += [view.before[name] for name in named.values()]
         if Role.LORA_A in named:
             stacked.append(values[named[Role.LORA_A]])
         if Role.LORA_B in named:
             base = named.get(Role.LORA_A, f"{module}.lora_A.weight")
             left.append((values[named[Role.LORA_B]], np.asarray(view.before[base], dtype=np.float64).T))
+    difference = WEIGHT_ROUNDING * float(np.sqrt(np.mean(np.concatenate([w.ravel() for w in weights]) ** 2)))
     factors = [
-        Factor(route="B", observed=rows, image=image, noise_stddev=_stddev(view, rows, relative_precision))
+        Factor(route="B", observed=rows, image=image, noise_stddev=_stddev(view, rows, relative_precision, difference))
         for rows, image in left
     ]
     budgets = [rows.shape[1] - 1 for rows, _ in left]
     if stacked:
         rows = np.concatenate(stacked)
         factors.append(
-            Factor(route="A", observed=rows, image=None, noise_stddev=_stddev(view, rows, relative_precision))
+            Factor(
+                route="A", observed=rows, image=None, noise_stddev=_stddev(view, rows, relative_precision, difference)
+            )
         )
         budgets.append(rows.shape[0])
     return LayerFactors(factors=tuple(factors), token_budget=max(budgets))
 
 
-def _stddev(view: View, rows: Floats, relative_precision: float) -> float:
+def _stddev(view: View, rows: Floats, relative_precision: float, difference: float) -> float:
     arithmetic = relative_precision * float(np.sqrt(np.mean(rows**2)))
-    return float(np.sqrt(view.noise_stddev**2 + view.rounding_stddev**2 + arithmetic**2))
+    return float(np.sqrt(view.noise_stddev**2 + view.rounding_stddev**2 + arithmetic**2 + difference**2))

@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 
 from attacks.base import Floats, Granularity, View
 from attacks.errors import AttackError, NotApplicableError
-from attacks.inversion.assembly import Assembled, Fit, Pool, assemble, explain, fit_of
+from attacks.inversion.assembly import Assembled, Fit, Pool, assemble, explain, fit_of, guide_of
 from attacks.inversion.dictionary import Dictionary
 from attacks.inversion.evidence import TOKEN_PRECISION, Evidence, find_span, weigh
 from attacks.inversion.factors import LayerFactors, read_layer
@@ -45,8 +45,8 @@ LATER = (1, 2)
 LIKELY, FEWEST, POSSIBLE = 12, 3, 40
 """Words tried at a position: as many as the evidence is for within the first two, and the last where none fits."""
 
-LENGTHS = 8
-"""Lengths of texts that are tried at most."""
+LENGTHS, SURE_LENGTHS = 8, 2
+"""Lengths of texts that are tried at most, and those that are tried whatever the evidence for them."""
 
 REACH = 2
 """Positions looked at, as a multiple of the token budget: beyond it nothing fits."""
@@ -117,16 +117,16 @@ class SpanInversion:
         layer = read_layer(view, 0, relative_precision=self.relative_precision)
         dictionary = self.dictionary.first(max(REACH * layer.token_budget, FRAME + 1))
         evidence = self._weigh(dictionary, layer)
-        fit = self._later(view)
+        later = self._later(view)
         ranked = self._ranked(evidence, len(view.contributors))
-        if fit is None or evidence.freedom == 0:
+        if later is None or evidence.freedom == 0:
             sentence = self._sentence(evidence)
             # A batch within the budget explains a whole text. Where none fits, a lone good fit is chance.
             believed = 0 < len(sentence) <= layer.token_budget - FRAME
             claimed = self._claimed(evidence) if believed else frozenset()
             sentences: tuple[Sentence, ...] = ()
         else:
-            found = self._assemble(evidence, fit, layer.token_budget, rng)
+            found = self._assemble(evidence, later, layer.token_budget, rng)
             claimed = self._plain(pair for one in found for pair in enumerate(one.sentence))
             sentences = tuple(one.sentence[1:-1] for one in found)
             sentence = sentences[0] if sentences else self._sentence(evidence)
@@ -142,8 +142,8 @@ class SpanInversion:
     def _weigh(self, table: Dictionary, layer: LayerFactors) -> Evidence:
         return weigh(table, tuple(map(find_span, layer.factors)), token_precision=self.token_precision)
 
-    def _later(self, view: View) -> Fit | None:
-        """The evidence of later layers about whole sentences, where they are trained and say anything."""
+    def _later(self, view: View) -> tuple[Fit, Fit] | None:
+        """The guide and the judge of whole sentences, where later layers are trained and say anything."""
         if self.forward is None:
             return None
         spans = {}
@@ -154,20 +154,16 @@ class SpanInversion:
                 break
             spans[layer] = tuple(map(find_span, found.factors))
         telling = {layer: own for layer, own in spans.items() if any(span.outside for span in own)}
-        return fit_of(telling, self.forward, view.before) if telling else None
+        if not telling:
+            return None
+        guide = guide_of(telling[min(telling)], min(telling), self.forward, view.before)
+        return guide, fit_of(telling, self.forward, view.before, token_precision=self.token_precision)
 
     def _assemble(
-        self, evidence: Evidence, fit: Fit, token_budget: int, rng: np.random.Generator
+        self, evidence: Evidence, later: tuple[Fit, Fit], token_budget: int, rng: np.random.Generator
     ) -> tuple[Assembled, ...]:
         """Sentences that the later layers confirm, unless they would be more than the first layer can tell."""
-        pool, sure = self._pool(evidence), self._claimed(evidence)
-        found: list[Assembled] = []
-        kept: tuple[Assembled, ...] = ()
-        for batch in assemble(pool, fit, rng=rng):
-            found += batch
-            kept = explain(found)
-            if kept and sure <= {pair for one in kept for pair in enumerate(one.sentence)}:
-                break
+        kept = explain([one for batch in assemble(self._pool(evidence), *later, rng=rng) for one in batch])
         pairs = {pair for one in kept for pair in enumerate(one.sentence)}
         return kept if len(pairs) <= token_budget else ()
 
@@ -185,7 +181,7 @@ class SpanInversion:
         return Pool(
             likely=tuple(likely),
             possible=tuple(possible),
-            lengths=tuple(int(index) + 1 for rank, index in enumerate(order) if rank == 0 or ends[index] > 0),
+            lengths=tuple(int(index) + 1 for rank, index in enumerate(order) if rank < SURE_LENGTHS or ends[index] > 0),
             first=(self.special.first,),
             last=(self.special.last,),
         )

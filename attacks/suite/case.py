@@ -9,7 +9,8 @@ import secagg
 from attacks.base import ThreatModel, View
 from attacks.errors import AttackError
 from attacks.views import read_view
-from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
+from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.budgets import plan_budgets
 from fedpeft_secure.clients.randomness import SeededRandomness
 from fedpeft_secure.clients.training import draw_sample
@@ -34,14 +35,14 @@ class Case:
 
     Args:
         federation: all parties of the run.
-        transcript: of the attacked round.
+        transcript: of the attacked round; None where only replays are looked at.
         plan: of that round.
         before: the adapter that was sent out in it.
         shows_text: whether recovered text may be reported.
     """
 
     federation: Federation = field(repr=False)
-    transcript: secagg.Transcript = field(repr=False)
+    transcript: secagg.Transcript | None = field(repr=False)
     plan: RoundPlan
     before: AdapterState = field(repr=False)
     shows_text: bool
@@ -68,7 +69,13 @@ class Case:
         return ThreatModel(target=client if view.startswith("individual") else None)
 
     def read(self, client: str) -> View:
-        """The run's own view of the attacked round."""
+        """The run's own view of the attacked round.
+
+        Raises:
+            AttackError: If no round was recorded.
+        """
+        if self.transcript is None:
+            raise AttackError("no round was recorded, only replays can be looked at")
         return self._view(self.federation, self.transcript, self.target(self.own_view, client))
 
     def replay(self, view: ViewName, texts: Mapping[str, LabelledTexts], *, client: str, name: str) -> View:
@@ -99,11 +106,16 @@ class Case:
         return np.unique(np.concatenate(draws))
 
     def _view(self, federation: Federation, transcript: secagg.Transcript, threat: ThreatModel) -> View:
+        spec = federation.backbone.spec
+        plan, before = unpack_request(transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload, spec)
+        layout = federation.strategy.layout(RoundContext(plan=plan, spec=spec, state=before), ())
+        sent = {block.owner for block in layout.blocks}
         return read_view(
             transcript,
             threat,
-            adapter=federation.backbone.spec,
-            trained=federation.trained,
+            adapter=spec,
+            trained=AdapterSpec(entries=tuple(entry for entry in spec.entries if entry.name in sent)),
+            covered=layout.covered,
             directory=federation.keys.directory,
             noise_multipliers={budget.client: budget.noise_multiplier for budget in federation.budgets},
         )

@@ -17,9 +17,12 @@ from attacks.membership.statistics import Mode
 from attacks.membership.update_cosine import UpdateCosineMembership
 from attacks.suite.case import Case
 from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.aggregation import Received
+from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.training import LocalTask, train_locally
 from fedpeft_secure.data import LabelledTexts
+from fedpeft_secure.plans import RoundPlan
 
 SHADOWS = 16
 """Shadow adapters a message."""
@@ -52,16 +55,19 @@ class Question:
 
     def apply(self, before: AdapterState, observed: np.ndarray) -> AdapterState:
         """See `server_step`."""
-        return server_step(self.case, before, observed)
+        return server_step(self.case, self.view.plan, before, observed)
 
 
 Rule = Callable[[Question], MembershipGuess]
 
 
-def server_step(case: Case, before: AdapterState, observed: np.ndarray) -> AdapterState:
+def server_step(case: Case, plan: RoundPlan, before: AdapterState, observed: np.ndarray) -> AdapterState:
     """The model that the server makes of an observed mean, with an optimiser that remembers nothing else."""
     federation = case.federation
-    after, _ = federation.strategy.apply(before, observed, federation.backbone.spec, federation.optimizer)
+    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=before)
+    someone = plan.cohort[0]
+    received = Received(means=(observed,), survivors=(someone,), individual={someone: (observed, 1.0)})
+    after, _ = federation.strategy.apply(received, context, federation.optimizer)
     return after
 
 
@@ -172,7 +178,10 @@ def _shadows(question: Question, candidates: Examples) -> Shadows:
             physical_batch=federation.config.training.physical_batch,
         )
         update = train_locally(federation.backbone, view.before, batch, task)
-        vector = federation.strategy.encode(update.delta, federation.backbone.spec) / len(view.contributors)
+        context = RoundContext(plan=plan, spec=federation.backbone.spec, state=view.before)
+        layout = federation.strategy.layout(context, ())
+        sent = federation.strategy.encode(update.delta, context, plan.cohort[0], layout)
+        vector = sent / len(view.contributors)
         return question.apply(view.before, vector + view.noise_stddev * rng.normal(size=vector.shape))
 
     return train_shadows(

@@ -37,6 +37,9 @@ UNRELATED = 40
 PRECISION = {"bf16": 4e-3, "fp32": 1e-6}
 """Relative error of a gradient's entries in the client's arithmetic."""
 
+TOKEN_PRECISION = {"bf16": 2.0**-9 / 3**0.5, "fp32": 3e-6}
+"""The same of the features that a layer reads."""
+
 
 def span_rows(case: Case) -> tuple[AttackRow, ...]:
     """One row for each of the four views."""
@@ -61,10 +64,11 @@ def build_attack(case: Case) -> SpanInversion:
     dictionary = read_dictionary(federation.backbone.model, positions=federation.config.model.max_length)
     return SpanInversion(
         dictionary=dictionary,
-        special=_special(case),
+        special=special_tokens(case),
         log_prior=token_log_prior(federation.validation.token_ids, vocabulary=dictionary.vocabulary),
         relative_precision=PRECISION[federation.backbone.precision],
-        forward=BackboneForward(backbone=federation.backbone, padding=_special(case).padding),
+        token_precision=TOKEN_PRECISION[federation.backbone.precision],
+        forward=BackboneForward(backbone=federation.backbone, padding=special_tokens(case).padding),
     )
 
 
@@ -132,7 +136,7 @@ def text_truth(case: Case, batches: Sequence[LabelledTexts], *, name: str) -> Te
         unrelated=tuple(
             tuple(public[i] for i in rng.choice(len(public), len(sentences), replace=True)) for _ in range(UNRELATED)
         ),
-        special=_special(case),
+        special=special_tokens(case),
         decode=lambda ids: str(tokenizer.decode(list(ids))),
     )
 
@@ -165,7 +169,12 @@ def _row(
     )
 
 
-def _special(case: Case) -> SpecialTokens:
+def special_tokens(case: Case) -> SpecialTokens:
+    """The frame that the tokenizer puts around a text.
+
+    Raises:
+        NotApplicableError: If it has none.
+    """
     tokenizer = case.federation.tokenizer
     first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
     if first is None or last is None:

@@ -8,12 +8,17 @@ from fedpeft_secure.errors import ConfigError
 def deal_allotments(config: Config) -> tuple[Allotment, ...]:
     """The allotment of every client, in order.
 
-    `allocation.ranks` is a list that is dealt to the clients in turn, or a table by client; whoever is not in it has
-    the rank of the module.
+    Under "adaptive" devices decide. Else `allocation.ranks` is a list that is dealt to the clients in turn, or a table
+    by client; whoever is not in it has the rank of the module.
 
     Raises:
         ConfigError: If a rank is above that of the module, or the table names nobody.
     """
+    if config.allocation.strategy == "adaptive":
+        # Imported here: plans are made of allotments, and what decides them needs budgets, which need plans.
+        from fedpeft_secure.allocation.adaptive import adaptive_allotments
+
+        return adaptive_allotments(config)
     ranks, largest = config.allocation.ranks, config.peft.rank
     given = list(ranks.values()) if isinstance(ranks, dict) else list(ranks)
     if given and not config.peft.low_rank:

@@ -25,7 +25,7 @@ class Device:
         seconds_per_flop: of matrix products.
         seconds_per_byte: of what `Cost.moved_bytes` counts; 0 where `seconds_per_flop` stands for everything.
         seconds_per_kernel: of what `Cost.kernels` counts.
-        upload_bytes_per_second: of its network.
+        upload_bytes: of values that it may send in a round.
         workspace_bytes: that libraries keep for themselves once they have worked.
         passing_factor: resident bytes for each of `Cost.passing_bytes`.
         hole_share: share of `Cost.freed_bytes` that stays resident, because the allocator does not use it again.
@@ -36,7 +36,7 @@ class Device:
     seconds_per_flop: float
     seconds_per_byte: float = 0.0
     seconds_per_kernel: float = 0.0
-    upload_bytes_per_second: float = float("inf")
+    upload_bytes: float = float("inf")
     workspace_bytes: float = WORKSPACE
     passing_factor: float = PASSING
     hole_share: float = HOLES

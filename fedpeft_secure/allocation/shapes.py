@@ -1,6 +1,7 @@
 """What a cost depends on: the public shape of a model, and a client's choice of what it trains and how."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -118,6 +119,7 @@ class Choice:
             raise ValueError(f"Choice: batch, length and rank must be at least 1 and layers at least 0, got {self}")
 
 
+@lru_cache(maxsize=16)
 def load_shape(name: str, *, classes: int) -> ModelShape:
     """The shape of a pre-trained model, from its configuration file alone.
 

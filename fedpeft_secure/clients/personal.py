@@ -9,6 +9,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.aggregation.controlled import ENDING as CONTROL
+from fedpeft_secure.aggregation.round_strategy import Start
+from fedpeft_secure.clients.training import LocalUpdate
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.rundir import write_atomically
 
@@ -63,6 +67,26 @@ class PersonalValues:
 
     def _path(self, round_number: int) -> Path:
         return self.folder / f"round-{round_number:06d}.safetensors"
+
+
+def personal_start(start: Start, kept: Mapping[str, np.ndarray]) -> AdapterState:
+    """The adapter that a client trains: the shared one with its own tensors, where it has some already."""
+    return start.state.replace({name: kept[name] for name in start.personal if name in kept})
+
+
+def correction(start: Start, kept: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """c − c_k for every tensor with a control variate; c_k is zero before the client's first round."""
+    return {
+        name: (shared - kept.get(name + CONTROL, np.zeros_like(shared))).astype(np.float32)
+        for name, shared in start.control.items()
+    }
+
+
+def left_behind(start: Start, own: AdapterState, update: LocalUpdate) -> dict[str, np.ndarray]:
+    """What the next round of this client starts from: its personal tensors, and c_k, the mean of its gradients."""
+    tensors = {name: own[name] + update.delta.get(name, 0.0) for name in start.personal}
+    control = {name + CONTROL: update.mean_gradient[name] for name in start.control if name in update.mean_gradient}
+    return {**tensors, **control}
 
 
 def personal_folder(ledger: Path, *, run: str, client: str) -> Path:

@@ -1,6 +1,7 @@
 """PEFT methods: base model + method → adapted model + public structure. The only package that imports peft."""
 
 from fedpeft_secure.methods.base import HEADS, AdaptedModel, MethodOptions, Wrap, heads_of
+from fedpeft_secure.methods.base_delta import add_saved_base
 from fedpeft_secure.methods.files import load_adapter, save_adapter
 from fedpeft_secure.methods.registry import METHODS, wrap
 from fedpeft_secure.methods.rules import rules_for
@@ -22,6 +23,7 @@ __all__ = [
     "MethodOptions",
     "SelectedModel",
     "Wrap",
+    "add_saved_base",
     "base_values",
     "heads_of",
     "load_adapter",

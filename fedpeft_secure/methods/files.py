@@ -12,9 +12,10 @@ from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.errors import ModelError
 from fedpeft_secure.methods import bottleneck
 from fedpeft_secure.methods.base import AdaptedModel
+from fedpeft_secure.methods.base_delta import save_base
 from fedpeft_secure.methods.prefixed import PrefixedModel
 from fedpeft_secure.methods.selected import SelectedModel
-from fedpeft_secure.methods.state import ADAPTER, PREFIX, spec_of, write_state
+from fedpeft_secure.methods.state import ADAPTER, PREFIX, named_trainable, spec_of, write_state
 from fedpeft_secure.methods.vera import seeded_projections
 
 CONFIG, VALUES = "adapter_config.json", "adapter_model.safetensors"
@@ -32,7 +33,13 @@ def save_adapter(model: AdaptedModel, state: AdapterState, folder: Path) -> None
     else:
         with seeded_projections():
             replace(model.peft_config[ADAPTER], inference_mode=True).save_pretrained(str(folder))
-    (folder / VALUES).write_bytes(state.to_bytes())
+    (folder / VALUES).write_bytes(_in_file(model, state).to_bytes())
+    save_base(model, state, folder)
+
+
+def _in_file(model: AdaptedModel, state: AdapterState) -> AdapterState:
+    """The values of the adapter alone, without what strategies send beside it."""
+    return AdapterState({name: state[name] for name in named_trainable(model)})
 
 
 def load_adapter(base: nn.Module, folder: Path) -> AdaptedModel:

@@ -6,6 +6,7 @@ from torch import nn
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Entry, Role
 from fedpeft_secure.methods.base import HEADS
+from fedpeft_secure.methods.base_delta import write_base
 from fedpeft_secure.methods.selected import SelectedModel
 
 ADAPTER = "default"
@@ -55,7 +56,8 @@ def read_state(model: nn.Module) -> AdapterState:
 
 @torch.no_grad()
 def write_state(model: nn.Module, state: AdapterState) -> None:
-    """Copies `state` into the adapter of `model`."""
+    """Copies `state` into the adapter of `model`, and changes of its base weights into these."""
+    write_base(model, state)
     for name, parameter in named_trainable(model).items():
         parameter.copy_(torch.from_numpy(state[name].copy()))
 

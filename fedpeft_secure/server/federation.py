@@ -11,7 +11,9 @@ import dp.noise
 import secagg
 from fedpeft_secure import models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.aggregation import ServerOptimizer, Strategy, choose_strategy, server_optimizer
+from fedpeft_secure.aggregation import RoundStrategy, ServerOptimizer, choose_strategy, server_optimizer
+from fedpeft_secure.aggregation.base_weights import with_unchanged_base
+from fedpeft_secure.allocation.adaptive import decide
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.client_budgets import plan_client_budgets
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
@@ -20,6 +22,7 @@ from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.groups import group_indices
 from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.clients.memory import memory_file
+from fedpeft_secure.clients.personal import PersonalValues, personal_folder
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
@@ -59,7 +62,7 @@ class Federation:
     data: FederatedData = field(repr=False)
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     backbone: Backbone = field(repr=False)
-    strategy: Strategy
+    strategy: RoundStrategy
     strategy_reason: str
     budgets: tuple[ClientBudget, ...]
     clients: dict[str, Client] = field(repr=False)
@@ -113,6 +116,11 @@ def build_federation(
     Raises:
         InputError: If data, model or budgets cannot be used.
     """
+    decisions = {}
+    if config.allocation.strategy == "adaptive":
+        decisions = {decision.client: decision for decision in decide(config)}
+        for decision in decisions.values():
+            listen(Notice(text=decision.description))
     chosen = config.secure_sum.protocol
     config, protocol_reason = with_decided_protocol(config)
     if config.secure_sum.protocol != chosen:
@@ -126,6 +134,8 @@ def build_federation(
     listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
     tokenizer = models.load_tokenizer(config.model)
     backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes, store=store)
+    backbone = replace(backbone, spec=strategy.adapter(backbone.spec))
+    start = with_unchanged_base(start, backbone.spec)
     if not by_example:
         budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
     elif any(budget.private for budget in budgets):
@@ -149,8 +159,9 @@ def build_federation(
             randomness=_randomness(config, seed, budget.client),
             identity=keys.identities[budget.client],
             directory=keys.directory,
-            physical_batch=config.training.physical_batch,
+            physical_batch=(decisions[budget.client].batch if decisions else config.training.physical_batch),
             memory_file=memory_file(ledger_path, budget.client),
+            own=PersonalValues(folder=personal_folder(ledger_path, run=run, client=budget.client)),
         )
         for budget, texts in zip(budgets, data.clients, strict=True)
     }

@@ -18,9 +18,9 @@ from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Listener, Notice, PhaseStarted, RunStarted
-from fedpeft_secure.per_client import resolve
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.preflight import check
+from fedpeft_secure.resolving import resolve
 from fedpeft_secure.result import AttackRow, Result
 from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run, shows_text, write_atomically
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint

@@ -5,9 +5,12 @@ import sys
 from typing import Protocol
 
 from fedpeft_secure import methods, models
+from fedpeft_secure.allocation.adaptive import decide
 from fedpeft_secure.budgets import clip_norm_of, noise_kind
+from fedpeft_secure.config import Config
 from fedpeft_secure.doctor import processor, versions
 from fedpeft_secure.result import (
+    AllocationRow,
     AttackRow,
     ClientPrivacy,
     Communication,
@@ -123,7 +126,28 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
         server=config.secure_sum.server,
         train_examples=sum(len(texts) for texts in federation.data.clients),
         public_text=federation.data.public_text,
+        allocation=_allocation(config),
         warnings=_warnings(progress),
+    )
+
+
+def _allocation(config: Config) -> tuple[AllocationRow, ...]:
+    if config.allocation.strategy != "adaptive":
+        return ()
+    return tuple(
+        AllocationRow(
+            client=decision.client,
+            device=decision.device,
+            layers=decision.layers,
+            rank=decision.rank,
+            targets=decision.targets,
+            batch=decision.batch,
+            local_steps=decision.local_steps,
+            memory_bytes=decision.peak_bytes,
+            seconds=decision.seconds,
+            reason=decision.reason,
+        )
+        for decision in decide(config)
     )
 
 

@@ -1,7 +1,8 @@
 """Makes the round plan: everything public, from the configuration alone."""
 
 from fedpeft_secure.adapters import AdapterState
-from fedpeft_secure.aggregation.base import Strategy
+from fedpeft_secure.aggregation.base import Weighing
+from fedpeft_secure.aggregation.round_strategy import RoundStrategy
 from fedpeft_secure.allocation import Allotment, choose_cohort, deal_allotments
 from fedpeft_secure.budgets import ClientBudget, clip_norm_of, divisor
 from fedpeft_secure.config import Config
@@ -15,7 +16,7 @@ def plan_round(
     round_number: int,
     attempt: int,
     state: AdapterState,
-    strategy: Strategy,
+    strategy: RoundStrategy,
     budgets: tuple[ClientBudget, ...],
     gone: frozenset[str] = frozenset(),
     clip_norm: float | None = None,
@@ -48,6 +49,7 @@ def plan_round(
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
         proximal=training.proximal,
+        control_variates=training.control_variates,
         clip_norm=clip_norm or config.privacy.clip_norm,
         noise_multiplier=max(budget.noise_multiplier for budget in budgets),
         protocol=sums.protocol,
@@ -60,6 +62,9 @@ def plan_round(
         private=budgets[0].private,
         mechanism="per_example" if noise is None else noise.mechanism,
         count_weight=0.0 if noise is None else noise.count_weight,
+        scaled=strategy.scales,
+        weighing="uniform" if strategy.weighing is Weighing.OWN else config.aggregation.weighing,
+        sums=max(1, strategy.reads.sums),
         own_terms=()
         if noise is not None
         else tuple(

@@ -220,6 +220,19 @@ def test_every_examples_gradient_is_the_oracles(method: str, kind: str, path: Pa
     assert torch.allclose(losses, -every[torch.arange(3), batch.labels], atol=1e-4)
 
 
+def test_in_half_precision_the_losses_are_nearly_the_same(kind: str, path: Path, tiny_config: Any) -> None:
+    from fedpeft_secure.persample import public_batch
+
+    found = []
+    for precision in ("fp32", "bf16"):
+        settings = {"model.name": str(path), "model.task": TASKS[kind], "training.precision": precision}
+        backbone, _ = load_backbone(tiny_config(settings), num_labels=3, classes=CLASSES)
+        found.append(backbone.losses(backbone.model, public_batch(backbone.model, length=9)).detach())
+    assert found[1].dtype == torch.float32
+    assert torch.allclose(found[0], found[1], rtol=0.02)
+    assert not torch.equal(found[0], found[1])
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_saved_and_loaded_it_predicts_the_same(method: str, kind: str, path: Path, tmp_path: Path) -> None:
     base = load(path, kind)

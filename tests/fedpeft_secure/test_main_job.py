@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
@@ -394,6 +395,22 @@ def test_other_methods_run_the_whole_job(tiny_config, tmp_path, request, method,
     loaded = methods.read_state(fedpeft_secure.models.load(tmp_path / "run"))
     assert loaded.to_bytes() == _adapter(tmp_path / "run")
     assert [row.value for row in result.attacks if row.attack == "span"] == [None] * 4 * bool(attacks)
+    if method == "adalora":
+        singular = [value for name, value in loaded.values.items() if name.endswith("lora_E")]
+        assert sum(np.count_nonzero(value) for value in singular) == 4, "half of the triplets are pruned by the end"
+
+
+@pytest.mark.parametrize("method", ["adapter", "full", "dora"])
+def test_the_top_layer_only_with_what_lies_below_it_kept(tiny_config, tmp_path, method):
+    settings = {"peft.method": method, "peft.layers": 1, "training.local_steps": 4}
+    kept, anew = (
+        run(tiny_config(_quick(settings | {"training.activation_cache_mib": mib})), out=tmp_path / str(mib))
+        for mib in (64, 0)
+    )
+    assert kept.utility.loss == pytest.approx(anew.utility.loss, rel=1e-3)
+    state = methods.read_state(fedpeft_secure.models.load(tmp_path / "64"))
+    assert not any(".layer.0." in name for name in state.values)
+    assert any(".layer.1." in name for name in state.values)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,9 @@ def test_a_gguf_file_is_found_by_its_path(tmp_path: Path) -> None:
 
 def test_a_broken_gguf_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
-    with pytest.raises(ModelError, match=r"^model.name: cannot load 'broken.gguf' \(.*\)") as caught:
+    with pytest.raises(
+        ModelError, match=r"^model.name: cannot load 'broken.gguf' \(.*\); use a whole GGUF file"
+    ) as caught:
         load(tmp_path / "broken.gguf")
     assert "\n" not in str(caught.value)
 

@@ -72,7 +72,7 @@ def test_the_default_and_the_tiny_configuration_pass(tiny_config: Callable[..., 
             {"secure_sum.protocol": "ckks", "secure_sum.server": "curious", "secure_sum.bits": 32, **MANY},
             'secure_sum.bits: no parameters at 128 bits .* or use protocol = "helper"',
         ),
-        ({"allocation.strategy": "adaptive"}, 'allocation.strategy: .* use "uniform"'),
+        ({"allocation.round_seconds": 9.0}, 'allocation.devices: nothing looks at devices .* use "adaptive"'),
         ({"aggregation.strategy": "fedavgg"}, "aggregation.strategy: no strategy 'fedavgg'; there are auto, fedit"),
     ],
 )

@@ -27,7 +27,11 @@ def test_the_weights_are_read_as_they_were_meant() -> None:
     assert models.find_model("smollm2").gguf_file
     model = models.load_classifier(config, num_labels=3, seed=0, classes=("Paris", "Rome", "Berlin"))
     tokenizer = models.load_tokenizer(config)
-    texts = ["I travelled through France.", "I spent a long summer in Germany with my friends.", "Italy is warm."]
+    texts = [
+        "We travelled all over France.",
+        "I spent a long summer in Germany with my friends.",
+        "I spent a long summer in Italy with my friends.",
+    ]
     batch = tokenizer(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         scores = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits

@@ -26,7 +26,7 @@ def test_scores_are_losses_of_the_revealed_model(case: Case) -> None:
     candidates = federation.validation
 
     def apply(before: AdapterState, observed: np.ndarray) -> AdapterState:
-        return server_step(case, before, observed)
+        return server_step(case, case.plan, before, observed)
 
     shared = {"backbone": federation.backbone, "candidates": candidates, "apply": apply}
     rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def test_a_batch_of_one_lowers_its_own_loss_and_raises_that_of_the_other_class(c
     attack = CalibratedMembership(
         backbone=case.federation.backbone,
         candidates=case.federation.tokenise(joined),
-        apply=lambda before, observed: server_step(case, before, observed),
+        apply=lambda before, observed: server_step(case, case.plan, before, observed),
     )
     scores = attack.run(view, rng=np.random.default_rng(0)).scores
     assert scores[0] > 0 > scores[1:].mean()

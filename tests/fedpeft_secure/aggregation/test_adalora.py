@@ -4,6 +4,7 @@ import pytest
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Entry, Role, flatten
 from fedpeft_secure.aggregation.adalora import AdaLoRA, importance, keep_best, towards_orthogonal
 from fedpeft_secure.aggregation.choose import choose_strategy
+from fedpeft_secure.aggregation.on_tensors import OnTensors
 from fedpeft_secure.aggregation.server_optimizers import FedAdamW, FedAvg
 from fedpeft_secure.config_file import parse_config
 from fedpeft_secure.errors import ConfigError
@@ -121,8 +122,8 @@ def test_importance_is_the_sum_of_three_sensitivities() -> None:
 
 def test_auto_takes_it_for_its_method_and_others_cannot() -> None:
     strategy, reason = choose_strategy(parse_config({"peft": {"method": "adalora", "rank": 6}}))
-    assert isinstance(strategy, AdaLoRA)
-    assert (strategy.rounds, strategy.target_rank) == (24, 4)
+    assert isinstance(strategy, OnTensors)
+    assert strategy.strategy == AdaLoRA(rounds=24, target_rank=4)
     assert "from the sums alone" in reason
     with pytest.raises(ConfigError, match=r'^aggregation.strategy: "adalora" prunes .* \'lora\' has not; use "auto"'):
         choose_strategy(parse_config({"aggregation": {"strategy": "adalora"}}))
