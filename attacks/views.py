@@ -22,6 +22,7 @@ def read_view(
     trained: AdapterSpec,
     directory: secagg.KeyDirectory,
     noise_multipliers: Mapping[str, float],
+    covered: Mapping[str, tuple[tuple[int, int], ...]] | None = None,
 ) -> View:
     """What `threat` learns from the messages of one round.
 
@@ -32,13 +33,14 @@ def read_view(
         trained: of what clients send.
         directory: the clients' public keys.
         noise_multipliers: every client's σ/C; public.
+        covered: what each client fills of the vector, if not all of it.
 
     Raises:
         ViewTooWeakError: If the target's message is hidden by the secure sum.
     """
     requests = transcript.between(sender=secagg.SERVER, phase=TRAIN)
     plan, before = unpack_request(requests[0].payload, adapter)
-    sums = sum_plan(plan, dim=trained.size, directory=directory)
+    sums = sum_plan(plan, dim=trained.size, directory=directory, covered=covered)
     if threat.target is None:
         aggregate = secagg.replay_aggregate(secure_sum(plan), sums, transcript, directory=directory)
         observed: Floats = aggregate.mean

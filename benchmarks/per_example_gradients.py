@@ -2,7 +2,8 @@
 
     python benchmarks/per_example_gradients.py [--write]
 
-Tiny randomly initialised models with a mean-pooled head, fp32, parameters moved away from their start so that no
+Tiny randomly initialised models with a mean-pooled head or answering in words, fp32, parameters moved away from their
+start so that no
 factor's gradient is hidden by a zero; the largest deviation over parameters and examples, relative to the norm of the
 example's whole gradient, rounded up to a power of ten, 1e-6 at least. `--write` puts the table into the document.
 """
@@ -19,11 +20,14 @@ from transformers import (
     BertModel,
     DistilBertConfig,
     DistilBertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedModel,
     RobertaConfig,
     RobertaModel,
     T5Config,
     T5EncoderModel,
+    T5ForConditionalGeneration,
 )
 
 from dp.oracle import largest_deviation, per_example_gradients
@@ -34,6 +38,7 @@ from fedpeft_secure.adapters import Role
 from fedpeft_secure.clients.batches import Batch, split_batch
 from fedpeft_secure.config import PeftTable
 from fedpeft_secure.errors import ModelError
+from fedpeft_secure.label_words import CausalAnswers, LabelWords, Seq2SeqAnswers, answers_of
 from fedpeft_secure.models import MeanPooledClassifier
 from fedpeft_secure.persample import per_example, public_batch
 
@@ -50,33 +55,61 @@ METHODS = {
     "LoRA": PeftTable(method="lora", rank=4),
     "rsLoRA": PeftTable(method="rslora", rank=4),
     "FFA-LoRA, FedSVD (A frozen)": PeftTable(method="lora", rank=4),
+    "DoRA": PeftTable(method="dora", rank=4),
+    "VeRA": PeftTable(method="vera", rank=4),
+    "AdaLoRA": PeftTable(method="adalora", rank=4),
+    "(IA)³": PeftTable(method="ia3"),
+    "bottleneck adapters": PeftTable(method="adapter", bottleneck=3),
     "BitFit": PeftTable(method="bitfit"),
     "prefix tuning": PeftTable(method="prefix", virtual_tokens=3),
     "prompt tuning": PeftTable(method="prompt", virtual_tokens=3),
+    "full fine-tuning": PeftTable(method="full"),
+    "head only": PeftTable(method="head"),
 }
+MISSING = {"BitFit": "no biases", "prefix tuning": "not known", "head only": "no head"}
+"""Why a method is refused where it is."""
+
 WITHOUT_A = "FFA-LoRA, FedSVD (A frozen)"
 
 
-def bert() -> PreTrainedModel:
-    return BertModel(BertConfig(vocab_size=VOCABULARY, max_position_embeddings=40, **SIZE), add_pooling_layer=False)
+def with_head(encoder: PreTrainedModel) -> nn.Module:
+    return MeanPooledClassifier(encoder, num_labels=2)
 
 
-def roberta() -> PreTrainedModel:
+def bert() -> nn.Module:
+    config = BertConfig(vocab_size=VOCABULARY, max_position_embeddings=40, **SIZE)
+    return with_head(BertModel(config, add_pooling_layer=False))
+
+
+def roberta() -> nn.Module:
     config = RobertaConfig(vocab_size=VOCABULARY, max_position_embeddings=40, **SIZE)
-    return RobertaModel(config, add_pooling_layer=False)
+    return with_head(RobertaModel(config, add_pooling_layer=False))
 
 
-def distilbert() -> PreTrainedModel:
+def distilbert() -> nn.Module:
     shape = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}
-    return DistilBertModel(DistilBertConfig(vocab_size=VOCABULARY, max_position_embeddings=40, **shape))
+    return with_head(DistilBertModel(DistilBertConfig(vocab_size=VOCABULARY, max_position_embeddings=40, **shape)))
 
 
-def t5() -> PreTrainedModel:
-    shape = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
-    return T5EncoderModel(T5Config(vocab_size=VOCABULARY, decoder_start_token_id=0, **shape))
+T5_SHAPE = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
 
 
-MODELS = {"BERT": bert, "RoBERTa": roberta, "DistilBERT": distilbert, "T5": t5}
+def t5() -> nn.Module:
+    return with_head(T5EncoderModel(T5Config(vocab_size=VOCABULARY, **T5_SHAPE)))
+
+
+def t5_in_words() -> nn.Module:
+    words = LabelWords(answers=((5, 6, 1), (7, 1)))
+    return Seq2SeqAnswers(T5ForConditionalGeneration(T5Config(vocab_size=VOCABULARY, **T5_SHAPE)), words)
+
+
+def llama() -> nn.Module:
+    config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=40, num_key_value_heads=1, **SIZE)
+    return CausalAnswers(LlamaForCausalLM(config), LabelWords(answers=((5, 6, 2), (7, 2)), cue=(8, 9)))
+
+
+IN_WORDS = {"T5, in words": t5_in_words, "Llama": llama}
+MODELS = {"BERT": bert, "RoBERTa": roberta, "DistilBERT": distilbert, "T5": t5, **IN_WORDS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +137,16 @@ class Cell:
 
 
 def losses(model: nn.Module, batch: Batch) -> torch.Tensor:
+    if answers_of(model) == "words":
+        asked = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.labels)
+        return -asked.logits[:, 0].float()
     logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
     return nn.functional.cross_entropy(logits.float(), batch.labels, reduction="none")
 
 
 def adapted(method: str, architecture: str) -> Adapted:
     torch.manual_seed(0)
-    base = MeanPooledClassifier(MODELS[architecture](), num_labels=2)
-    model, spec = methods.wrap(base, METHODS[method], public_name="benchmark", seed=0)
+    model, spec = methods.wrap(MODELS[architecture](), METHODS[method], public_name="benchmark", seed=0)
     if method == WITHOUT_A:
         methods.train_only(model, spec.only((Role.LORA_B, Role.HEAD)))
     return Adapted(model=model.eval(), batch=public_batch(model, length=LENGTH), loss=losses)
@@ -121,7 +156,7 @@ def measure(method: str, architecture: str) -> Cell:
     try:
         case = adapted(method, architecture)
     except ModelError:
-        return Cell(missing="no biases")
+        return Cell(missing=MISSING[method])
     module = case.wrapped()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -6,7 +6,10 @@ Every number is an upper bound on ε. "prv" is opacus (Gopi et al. 2021), "rdp" 
 import math
 from functools import lru_cache
 
-from dp.bounds import coarse_bound, pld_bound, prv_bound, rdp_bound
+import numpy as np
+from numpy.typing import NDArray
+
+from dp.bounds import coarse_bound, pld_bound, pld_deltas, prv_bound, rdp_bound
 from dp.distributed.accounting import as_gaussian
 from dp.errors import InvalidParameter, UnreachableBudget, UnsupportedAccounting
 from dp.events import (
@@ -25,6 +28,8 @@ from dp.events import (
     require_sample_rate,
     seen_by,
 )
+
+Floats = NDArray[np.float64]
 
 MAX_NOISE_MULTIPLIER = 1e6
 _ROUND_TRIP = 0.994  # a calibrated σ spends between this share of ε and ε; the contract allows 0.99
@@ -76,6 +81,24 @@ def compose(
         return _compose_merged(merge(seen_by(events)), float(delta), accountant, relation)
     except (OverflowError, ZeroDivisionError):
         return math.inf  # so little noise that the libraries' arithmetic overflows: nothing is known to bound it
+
+
+def deltas(
+    events: tuple[PrivacyEvent, ...], epsilons: Floats, *, delta: float, relation: Relation = "add_remove"
+) -> Floats:
+    """Returns an upper bound on δ(ε) of all `events` together at every ε: their whole trade-off, not one point of it.
+
+    Args: events: Poisson-sampled Gaussian sums with noise. epsilons: shape (k,), ≥ 0. delta: where it is finest.
+    Raises: InvalidParameter; UnsupportedAccounting for other events.
+    Source: Doroshenko et al. 2022.
+    """
+    _require_known("pld", relation)
+    require_delta(delta)
+    merged = merge(seen_by(events))
+    gaussians = tuple(event for event in merged if isinstance(event, SampledGaussian) and event.noise_multiplier > 0)
+    if not merged or len(gaussians) != len(merged):
+        raise UnsupportedAccounting("the trade-off of other events than sampled Gaussian sums with noise is unknown")
+    return pld_deltas(gaussians, epsilons, float(delta), relation)
 
 
 def noise_multiplier(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dp.errors import NotPerExample, UnsupportedParameter
 from dp.ghost import ghost_pays
 from dp.gradients import ExampleGradients, Factors, Rows
-from dp.rules import GradientRule, linear_rule, one_middle
+from dp.rules import GradientRule, linear_rule, one_middle, whole_layer_rule
 
 
 class FactorRule(Protocol):
@@ -44,6 +44,7 @@ class Capture:
         self._rules = rules
         self._keep_factors = keep_factors
         self._found: dict[Tensor, ExampleGradients] = {}
+        self._in_rule = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -78,7 +79,7 @@ class Capture:
         return taken
 
     def _watch(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if not (torch.is_grad_enabled() and output.requires_grad):
+        if self._in_rule or not (torch.is_grad_enabled() and output.requires_grad):
             return
         seen = [t.detach() for t in inputs]
 
@@ -95,7 +96,12 @@ class Capture:
             if layer.bias is not None and layer.bias.requires_grad:
                 self._add(layer.bias, Rows(one_middle(backprops).sum(dim=1)))
             return
-        for parameter, gradient in rule(layer, inputs, backprops).items():
+        self._in_rule = True  # a rule may run its layer, which is no use of it
+        try:
+            gradients = rule(layer, inputs, backprops)
+        finally:
+            self._in_rule = False
+        for parameter, gradient in gradients.items():
             self._add(parameter, Rows(gradient.float()))
 
     def _stays_factors(self, layer: nn.Linear, inputs: Tensor) -> bool:
@@ -119,12 +125,19 @@ class Capture:
 
 
 def layers_with_rules(model: nn.Module, rules: Mapping[type[nn.Module], GradientRule]) -> list[nn.Module]:
-    """The layers that own trainable parameters now.
+    """The layers that own trainable parameters now, or hold them where `whole_layer_rule` speaks for all inside.
 
-    Raises: UnsupportedParameter for a layer without an exact rule, or when nothing is trainable.
+    Raises: UnsupportedParameter for a parameter that no rule speaks for, or when nothing is trainable.
     """
-    layers = []
+    layers: list[nn.Module] = []
+    inside: tuple[str, ...] = ()
     for name, module in model.named_modules():
+        if name.startswith(inside):
+            continue
+        if rules.get(type(module)) is whole_layer_rule and any(p.requires_grad for p in module.parameters()):
+            layers.append(module)
+            inside += (f"{name}." if name else "",)
+            continue
         owned = [own for own, p in module.named_parameters(recurse=False) if p.requires_grad]
         if owned and type(module) not in rules:
             raise UnsupportedParameter(

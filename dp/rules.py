@@ -36,6 +36,31 @@ def embedding_rule(layer: nn.Embedding, inputs: list[Tensor], backprops: Tensor)
     return found
 
 
+def whole_layer_rule(layer: nn.Module, inputs: list[Tensor], backprops: Tensor) -> dict[nn.Parameter, Tensor]:
+    """Per-example gradients of anything that treats its examples alike and apart: its forward is pulled back for each.
+
+    For layers whose parameters belong to the parts of a formula of their own, such as PEFT's. The layer runs forth once
+    more, and its frozen parts are not differentiated.
+
+    Assumes: the output for an example is a function of that example's inputs and of the parameters alone, and is one
+        tensor; positional tensors are all of its inputs.
+    Args: inputs: [(batch, …)]. backprops: (batch, …), gradient of the sum of the losses.
+    Returns: each trainable parameter within the layer → (batch, *parameter).
+    """
+    trainable = {name: p for name, p in layer.named_parameters() if p.requires_grad}
+    if not backprops.shape[0]:
+        return {p: torch.zeros(0, *p.shape, device=p.device) for p in trainable.values()}
+
+    def of_one(backprop: Tensor, *one: Tensor) -> dict[str, Tensor]:
+        alone = tuple(tensor.unsqueeze(0) for tensor in one)
+        pull = torch.func.vjp(lambda values: torch.func.functional_call(layer, values, alone), trainable)[1]
+        found: dict[str, Tensor] = pull(backprop.unsqueeze(0))[0]
+        return found
+
+    rows = torch.func.vmap(of_one)(backprops, *inputs)
+    return {trainable[name]: gradient for name, gradient in rows.items()}
+
+
 EXACT_RULES: Mapping[type[nn.Module], GradientRule] = {
     **GradSampleModule.GRAD_SAMPLERS,
     nn.Linear: linear_rule,

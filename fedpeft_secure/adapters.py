@@ -16,12 +16,17 @@ Array = np.ndarray
 
 
 class Role(StrEnum):
-    """What a tensor is to the strategies: a factor of ΔW = s·BA, part of the head, or anything else (bias, prompt)."""
+    """What a tensor is to the strategies: a factor of ΔW = s·BA, part of the head, or anything else (bias, prompt).
+
+    BASE is what a strategy adds to the frozen weights of a module, in units of B A; CONTROL a control variate.
+    """
 
     LORA_A = "lora_A"
     LORA_B = "lora_B"
     HEAD = "head"
     BODY = "body"
+    BASE = "base"
+    CONTROL = "control"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -81,7 +81,7 @@ def budget_rows(config: Config) -> list[BudgetRow]:
 def trained_values(config: Config) -> int:
     """How many values each client sends."""
     data = load(config.data, clients=config.clients.count, seed=Seed(config.seed))
-    _, spec = load_adapted(config, num_labels=len(data.classes))
+    _, spec = load_adapted(config, num_labels=len(data.classes), classes=data.classes)
     strategy, _ = choose_strategy(config)
     return strategy.trainable(spec).size
 

@@ -191,6 +191,68 @@ def _show(values: list[dict[str, Any]], table: Table, *, as_json: bool) -> None:
         Console().print(table)
 
 
+@app.command("audit", epilog="Example: fedpeft audit --set privacy.epsilon=1 --out runs/audit1")
+@one_line_errors
+def audit_command(  # noqa: PLR0917 - typer calls by name
+    config: Annotated[
+        Path | None,
+        typer.Argument(metavar="CONFIG", help="TOML file; or a finished run, whose ledger is replayed as well."),
+    ] = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    canaries: Annotated[
+        int | None,
+        typer.Option("--canaries", min=2, help="How many [default: 4000 gradients, or 400 clients]."),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Plants canaries, and puts the ε that they prove next to the ε of the ledger; exit 1 if they contradict it."""
+    del debug
+    from attacks.audit import audit, audit_table, replayed, require_passed
+    from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.progress import progress
+
+    finished = config if config is not None and config.is_dir() else None
+    loaded = load_config(config if finished is None else finished / "config.toml", overrides=overrides or ())
+    directory = out or default_out()
+    console = Console(stderr=True)
+    with progress(console) as listen:
+        result = audit(loaded, directory, canaries=canaries, listen=listen)
+    if finished is not None:
+        result = replayed(result, finished, directory)
+    console.print(audit_table(result))
+    if as_json:
+        sys.stdout.write(result.to_json() + "\n")
+    require_passed(result)
+
+
+@app.command("compare", epilog="Example: fedpeft compare --arm fedsvd --arm full --seed 0 --seed 1 --out runs/compare")
+@one_line_errors
+def compare_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option("--arm", metavar="NAME", help="A strategy or baseline; repeatable [default: all]."),
+    ] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Repeatable [default: 0, 1, 2].")] = None,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Trains every strategy and baseline on the same partitions and seeds; goes on where it was interrupted."""
+    del debug
+    from evaluations.compare import compare, screen
+    from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.progress import progress
+
+    loaded = load_config(config, overrides=overrides or ())
+    with progress(Console(stderr=True)) as listen:
+        found = compare(loaded, seeds=seeds or (0, 1, 2), arms=arms or (), out=out or default_out(), listen=listen)
+    _show([row.model_dump(mode="json") for row in found.rows], screen(found), as_json=as_json)
+
+
 @app.command("attack", epilog='Example: fedpeft attack --text "a good film" --view individual')
 @one_line_errors
 def attack_command(  # noqa: PLR0917 - typer calls by name
@@ -249,19 +311,49 @@ def report_command(
     typer.echo(str(write_report(run_dir, show_text=read_run(run_dir).shows_text)))
 
 
-@app.command("doctor", epilog="Example: fedpeft doctor --json")
+@app.command("doctor", epilog="Example: fedpeft doctor --profile laptop.toml")
 @one_line_errors
-def doctor_command(as_json: Json = False, debug: Debug = False) -> None:
+def doctor_command(
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", metavar="FILE", help="Measure this device for allocation.devices."),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Shows what this machine can do: versions, processor, device, precision, packaged model and data."""
     del debug
     from fedpeft_secure.doctor import examine
 
+    if profile is not None:
+        _profile(config, overrides or [], profile, as_json=as_json)
+        return
+    if config is not None or overrides:
+        raise InputError("doctor: only --profile FILE looks at a configuration; leave CONFIG and --set away")
     findings = examine()
     if as_json:
         sys.stdout.write(json.dumps({finding.name: finding.value for finding in findings}, indent=2) + "\n")
     else:
         for finding in findings:
             typer.echo(f"{'ok ' if finding.good else '-- '} {finding.name:<20} {finding.value}")
+
+
+def _profile(config: Path | None, overrides: list[str], file: Path, *, as_json: bool) -> None:
+    from fedpeft_secure.allocation.profile import measure_device, write_profile
+    from fedpeft_secure.config_file import load_config
+
+    if file.exists() or not file.parent.is_dir():
+        raise InputError(f"--profile {file}: give a new file in a directory that is there")
+    found = measure_device(load_config(config, overrides=overrides))
+    write_profile(found, file)
+    if as_json:
+        steps = [{"step": name, "seconds": seconds, "predicted": fitted} for name, seconds, fitted in found.steps]
+        sys.stdout.write(json.dumps({"processor": found.device.kind, "steps": steps}, indent=2) + "\n")
+        return
+    for name, seconds, fitted in found.steps:
+        typer.echo(f"{name:<40} {seconds:.3f} s, {fitted:.3f} s by the profile")
 
 
 @app.command("keys", epilog="Example: fedpeft keys --out hospital-3.key")

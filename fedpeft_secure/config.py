@@ -25,9 +25,13 @@ Epsilon = Annotated[
 ]
 """A privacy budget: a positive number, or "inf" for none."""
 
+Limit = Epsilon
+"""Any other bound that may be "inf"."""
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 ClipNorm = Annotated[float, Field(ge=1e-6)]
+Rank = Annotated[int, Field(ge=1, le=1024)]
 
 LARGEST_DELTA = 1e-2
 
@@ -55,10 +59,13 @@ class Table(BaseModel):
 
 
 class ModelConfig(Table):
-    """`[model]`: the pre-trained model and its classification head."""
+    """`[model]`: the pre-trained model, and how it names a class: by a head, or in words."""
 
     name: str = "minilm"
+    task: Literal["auto", "classification", "seq2seq", "causal"] = "auto"
     pooling: Literal["mean", "model"] = "mean"
+    label_words: dict[str, str] = Field(default_factory=dict)
+    cue: str = "\nLabel:"
     max_length: Annotated[int, Field(ge=4, le=8192)] = 64
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 
@@ -94,41 +101,60 @@ class DataConfig(Table):
     budget_group: str = ""
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.06
     test_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.18
+    client_test_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.0
     split_seed: Annotated[int, Field(ge=0)] = 0
     partition: PartitionConfig = PartitionConfig()
     synthetic: SyntheticConfig = SyntheticConfig()
 
 
 class ClientsConfig(Table):
-    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation."""
+    """`[clients]`: how many there are, how many take part in a round, how many vanish in simulation.
+
+    With `over_selection` more are asked by that share, and the round closes once `per_round` have uploaded.
+    """
 
     count: Annotated[int, Field(ge=1, le=100_000)] = 8
     per_round: Annotated[int, Field(ge=1, le=100_000)] = 8
+    over_selection: Fraction = 0.0
     simulated_dropout: Fraction = 0.0
 
 
 class PeftTable(Table):
     """`[peft]`: the small module that is trained."""
 
-    method: Literal["lora", "rslora", "bitfit", "prefix", "prompt"] | Custom = "lora"
-    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    method: (
+        Literal[
+            "lora", "rslora", "dora", "vera", "adalora", "ia3", "adapter", "bitfit", "prefix", "prompt", "full", "head"
+        ]
+        | Custom
+    ) = "lora"
+    rank: Rank = 8
     alpha: Annotated[float, Field(gt=0)] = 16.0
     targets: tuple[str, ...] = ("query", "value")
+    layers: Annotated[int, Field(ge=0, le=1024)] = 0
     virtual_tokens: Annotated[int, Field(ge=1, le=512)] = 8
+    bottleneck: Annotated[int, Field(ge=1, le=4096)] = 16
+    placement: Literal["houlsby", "pfeiffer"] = "houlsby"
+    target_rank: Rank | Literal["auto"] = "auto"
 
     @property
     def low_rank(self) -> bool:
         """Whether the adapter is made of factors B and A, which some strategies need."""
-        return self.method in ("lora", "rslora")
+        return self.method in ("lora", "rslora", "dora")
 
     @property
     def description(self) -> str:
         """The method and what it depends on, in words."""
-        if self.low_rank:
-            return f"{self.method}, rank {self.rank}, {', '.join(self.targets)}"
+        details = [self.method]
+        if self.low_rank or self.method in ("vera", "adalora"):
+            details += [f"rank {self.rank}", ", ".join(self.targets)]
         if self.method in ("prefix", "prompt"):
-            return f"{self.method}, {self.virtual_tokens} virtual tokens"
-        return self.method
+            details.append(f"{self.virtual_tokens} virtual tokens")
+        if self.method == "adapter":
+            details.append(f"{self.placement}, width {self.bottleneck}")
+        if self.layers:
+            details.append(f"top {self.layers} layers")
+        return ", ".join(details)
 
 
 class TrainingConfig(Table):
@@ -141,12 +167,16 @@ class TrainingConfig(Table):
     physical_batch: Annotated[int, Field(ge=1)] = 32
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
-    server_optimizer: Literal["adamw", "sgd"] = "adamw"
+    proximal: Annotated[float, Field(ge=0)] = 0.0
+    control_variates: bool = False
+    server_optimizer: Literal["adamw", "sgd", "momentum", "adam", "yogi", "adagrad"] = "adamw"
+    server_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     server_learning_rate: Annotated[float, Field(gt=0)] = 5e-3
     server_head_factor: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     server_schedule: Literal["auto", "linear", "constant"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     evaluate_every: Annotated[int, Field(ge=1)] = 2
+    activation_cache_mib: Annotated[int, Field(ge=0)] = 512
 
 
 class GroupTerms(Table):
@@ -249,9 +279,13 @@ class PrivacyConfig(Table):
 
 
 class AggregationConfig(Table):
-    """`[aggregation]`: what the server does with a sum of updates."""
+    """`[aggregation]`: what the server does with a sum of updates.
+
+    `weighing`: clients count by their examples, or all the same, as they do under DP in any case.
+    """
 
     strategy: str = "auto"
+    weighing: Literal["examples", "uniform"] = "examples"
 
 
 class SecureSumConfig(Table):
@@ -267,16 +301,47 @@ class SecureSumConfig(Table):
     dropout_fraction: Fraction = 0.1
 
 
+class DeviceTerms(Table):
+    """Public facts about a device, declared or measured by `fedpeft doctor --profile`.
+
+    `share` makes it a kind that clients without a device of their own are drawn from; `profile` is a file that the
+    doctor wrote, whose values take the place of those that are not given here.
+    """
+
+    memory_mib: Annotated[float, Field(gt=0)] | None = None
+    gflops: Annotated[float, Field(gt=0)] | None = None
+    upload_kib: Annotated[float, Field(gt=0)] | None = None
+    seconds_per_gib: Annotated[float, Field(ge=0)] | None = None
+    seconds_per_kernel: Annotated[float, Field(ge=0)] | None = None
+    share: Annotated[float, Field(gt=0)] | None = None
+    profile: str = ""
+
+    @model_serializer(mode="wrap")
+    def _short(self, write: SerializerFunctionWrapHandler) -> Any:
+        return {name: value for name, value in write(self).items() if value not in (None, "")}
+
+
 class AllocationConfig(Table):
-    """`[allocation]`: who trains how much of the module."""
+    """`[allocation]`: who trains how much of the module.
+
+    `ranks` is dealt to the clients in turn, or a table by client; nobody's is above `peft.rank`. The rest is for
+    "adaptive": `devices` by client or by kind, the longest round, and the smallest batch that is still worth a pass.
+    """
 
     strategy: Literal["uniform", "adaptive"] = "uniform"
+    ranks: tuple[Rank, ...] | dict[str, Rank] = ()
+    devices: dict[str, DeviceTerms] = Field(default_factory=dict)
+    round_seconds: Limit = math.inf
+    smallest_batch: Annotated[int, Field(ge=1)] = 4
+
+
+AttackName = Literal["span", "membership", "update-cosine", "lira", "lira-offline", "rmia", "rmia-offline", "quantile"]
 
 
 class AttacksConfig(Table):
     """`[attacks]`: what the red team tries after the run."""
 
-    run: tuple[Literal["span", "membership"], ...] = ("span", "membership")
+    run: tuple[AttackName, ...] = ("span", "membership")
     show_text: Literal["demo", "always", "never"] = "demo"
 
 

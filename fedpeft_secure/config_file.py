@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from fedpeft_secure.config import FORMS, Config
 from fedpeft_secure.errors import ConfigError
-from fedpeft_secure.per_client import resolve
+from fedpeft_secure.resolving import resolve
 
 
 def load_config(path: str | Path | None = None, *, overrides: Iterable[str] = ()) -> Config:

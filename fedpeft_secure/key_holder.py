@@ -12,7 +12,7 @@ import secagg
 from fedpeft_secure.errors import InputError, PolicyError
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.rundir import write_atomically
-from fedpeft_secure.secure_sums import secure_sum, sum_plan
+from fedpeft_secure.secure_sums import secure_sum
 from fedpeft_secure.seeds import Seed
 
 Parsed = TypeVar("Parsed")
@@ -36,7 +36,7 @@ class SimulatedKeyHolder:
     seed: Seed
     memory: secagg.HolderMemory = field(default_factory=secagg.HolderMemory, repr=False)
 
-    def session(self, plan: RoundPlan, *, dim: int) -> secagg.HolderSession | None:
+    def session(self, plan: RoundPlan, sums: secagg.SumPlan) -> secagg.HolderSession | None:
         """Opens a round's session; None where the round's protocol has no third party.
 
         Raises:
@@ -46,10 +46,10 @@ class SimulatedKeyHolder:
             return None
         if plan.min_cohort < self.min_cohort:
             raise PolicyError(f"the key holder refuses round {plan.round}: min_cohort is below {self.min_cohort}")
-        stream = self.seed.child("key holder", plan.run, "round", plan.round, "attempt", plan.attempt)
+        stream = self.seed.child("key holder", plan.sum_run, "round", plan.round, "attempt", plan.attempt)
         return secagg.key_holder_session(
             secure_sum(plan),
-            sum_plan(plan, dim=dim, directory=self.keys.directory),
+            sums,
             self.keys,
             memory=self.memory,
             entropy=secagg.seeded_entropy(stream.bytes(32)),

@@ -8,10 +8,16 @@ from torch import nn
 import dp.persample
 import dp.strategies
 import dp.trial
+from fedpeft_secure import methods
 from fedpeft_secure.clients.batches import Batch, split_batch
 
 TRIAL_LENGTH = 64
 """Longest text of the trial."""
+
+LARGEST_ROWS_BYTES = 2**30
+"""Above this, one example at a time is the better bargain."""
+
+FP32_BYTES = 4
 
 SPECIAL = 5
 """Ids below are special tokens in the vocabularies of BERT, RoBERTa and T5."""
@@ -34,9 +40,19 @@ def per_example(
     Raises:
         dp.errors.BatchCoupled: If the model or the loss mixes examples.
     """
-    wrapped = dp.persample.wrap(model, split=split_batch)
+    wrapped = dp.persample.wrap(model, rules=methods.rules_for(model), split=split_batch)
+    rows = embedding_row_bytes(model, physical_batch)
+    if rows > LARGEST_ROWS_BYTES:
+        wrapped = wrapped.in_microbatches(f"rows for its embeddings would take {rows / 2**30:.1f} GiB")
     batch = public_batch(model, length=min(max_length, TRIAL_LENGTH))
     return dp.trial.tried(wrapped, batch, losses, physical_batch=physical_batch)
+
+
+def embedding_row_bytes(model: nn.Module, physical_batch: int) -> int:
+    """What one row of gradients for each example takes for the tables that train: full fine-tuning, in practice."""
+    tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
+    values = sum(table.numel() for table in {id(table): table for table in tables}.values() if table.requires_grad)
+    return FP32_BYTES * values * physical_batch
 
 
 def public_batch(model: nn.Module, *, length: int) -> Batch:

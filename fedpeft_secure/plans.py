@@ -2,11 +2,15 @@
 
 import math
 import struct
+from dataclasses import replace
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.numpy import load, save
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
+from fedpeft_secure.allocation.allotment import Allotment
 from fedpeft_secure.config import Fraction, Rate, TrainingConfig
 from fedpeft_secure.errors import FedPeftError, PolicyError
 
@@ -15,7 +19,7 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
 
-OWN = ("sample_rate", "clip_norm", "nominal_batch", "groups")
+OWN = ("sample_rate", "clip_norm", "nominal_batch", "groups", "rank", "layers", "targets", "local_steps")
 """The terms that a client may have for itself."""
 
 MOST_NOMINAL = 4
@@ -23,6 +27,9 @@ MOST_NOMINAL = 4
 
 SINGLE_PRECISION = 1 + 1e-5
 """A gradient that is scaled to the clip norm in fp32 may be longer by this; fine codecs have no slack of their own."""
+
+CONTROLLED = 3
+"""A gradient with control variates, g + c − c_k, is as long as three at most: c and c_k are means of such gradients."""
 
 ADAMW_STEP = 3.2
 """AdamW moves a coordinate by at most (1 − β₁)/√(1 − β₂) = 3.17 learning rates (Kingma & Ba 2015, section 2.1)."""
@@ -47,6 +54,8 @@ class OwnTerms(Announced):
     Args:
         client: its name.
         sample_rate, clip_norm, nominal_batch, groups: in place of the plan's.
+        rank, layers, targets: the part of the module that it trains, as `Allotment` has it; all of it unless given.
+        local_steps: in place of the plan's, unless None.
     """
 
     client: Text
@@ -54,6 +63,10 @@ class OwnTerms(Announced):
     clip_norm: Positive
     nominal_batch: Positive
     groups: tuple[GroupRate, ...] = ()
+    rank: Index = 0
+    layers: Index = 0
+    targets: tuple[Text, ...] = ()
+    local_steps: Count | None = None
 
 
 class RoundPlan(Announced):
@@ -62,7 +75,9 @@ class RoundPlan(Announced):
     Its bounds are checked by whoever reads one: a client divides by these numbers, and the server may lie.
     `noise_multiplier` is the largest of the run's clients; each client uses its own.
     Under client-level privacy `mechanism` says who adds the noise; `count_weight` is not zero where `clip_norm` adapts.
-    What single clients do otherwise stands in `own_terms`; `for_client` is the plan as one client follows it.
+    With `scaled` blocks are sent in units of their own, which no norm bounds; of the `sums` of the round this is that
+    numbered `phase`, from 0. What single clients do otherwise stands in `own_terms`; `for_client` is the plan as one
+    client follows it.
     """
 
     run: Text
@@ -76,6 +91,8 @@ class RoundPlan(Announced):
     nominal_batch: Positive
     optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
+    proximal: Annotated[float, Field(ge=0)] = 0.0
+    control_variates: bool = False
     clip_norm: Positive
     noise_multiplier: Annotated[float, Field(ge=0)]
     protocol: str
@@ -89,6 +106,13 @@ class RoundPlan(Announced):
     mechanism: Literal["per_example", "distributed_discrete_gaussian", "distributed_skellam", "central"] = "per_example"
     count_weight: Annotated[float, Field(ge=0)] = 0.0
     groups: tuple[GroupRate, ...] = ()
+    rank: Index = 0
+    layers: Index = 0
+    targets: tuple[Text, ...] = ()
+    scaled: bool = False
+    weighing: Literal["examples", "uniform"] = "examples"
+    sums: Annotated[int, Field(ge=1, le=2)] = 1
+    phase: Annotated[int, Field(ge=0, le=1)] = 0
     own_terms: tuple[OwnTerms, ...] = ()
 
     def for_client(self, client: str) -> "RoundPlan":
@@ -101,7 +125,31 @@ class RoundPlan(Announced):
         if len(own) > 1:
             raise PolicyError(f"{client} refuses round {self.round}: the plan gives it terms twice")
         changes = {name: getattr(own[0], name) for name in OWN} if own else {}
+        changes = {name: value for name, value in changes.items() if value is not None}
         return self.model_copy(update={**changes, "own_terms": ()})
+
+    def allotment(self, client: str) -> Allotment:
+        """The part of the module that `client` trains.
+
+        Raises:
+            PolicyError: If the plan gives the client two sets of terms.
+        """
+        own = self.for_client(client)
+        return Allotment(
+            client=client, rank=own.rank, layers=own.layers, targets=own.targets, local_steps=own.local_steps
+        )
+
+    @property
+    def allotments(self) -> tuple[Allotment, ...]:
+        """Of everybody who does not train the whole module as the plan says for all, cohort or not."""
+        allotted = tuple(self.allotment(terms.client) for terms in self.own_terms)
+        return tuple(part for part in allotted if part != replace(self._whole, client=part.client))
+
+    @property
+    def _whole(self) -> Allotment:
+        return Allotment(
+            client="", rank=self.rank, layers=self.layers, targets=self.targets, local_steps=self.local_steps
+        )
 
     @property
     def distributed(self) -> bool:
@@ -113,12 +161,22 @@ class RoundPlan(Announced):
         return dim + (self.count_weight > 0)
 
     @property
+    def summed_weights(self) -> bool:
+        """Whether example counts travel inside the sum."""
+        return not self.private and self.weighing == "examples"
+
+    @property
+    def sum_run(self) -> str:
+        """The run as the secure sum knows it: second sums are a run of their own, so that each can be sent again."""
+        return f"{self.run}, sum {self.phase + 1}" if self.phase else self.run
+
+    @property
     def max_weight(self) -> int:
-        """Under DP weights are public and equal; without, example counts travel inside the sum, up to this.
+        """Under DP, and with uniform weights, all weigh the same; else numbers of examples are summed, up to this.
 
         MOST_NOMINAL times the nominal number of examples; at a sampling rate of 1 that number is the batch itself.
         """
-        if self.private:
+        if not self.summed_weights:
             return 1
         if self.sample_rate == 1:
             return math.ceil(self.nominal_batch)
@@ -127,16 +185,16 @@ class RoundPlan(Announced):
     def max_norm(self, dim: int) -> float | None:
         """A public bound on the L2 norm of what an honest client sends, of `dim` values: the sum is checked with it.
 
-        None for shares of noise, which wrap: no sum of them is impossible.
+        None for shares of noise, which wrap: no sum of them is impossible; and for blocks in units of their own.
 
         Per-example gradients of a sample of up to MOST_NOMINAL nominal batches, all alike, and noise five standard
         deviations longer than its expected length; for the client whose own terms allow the most.
         """
-        if self.distributed:
+        if self.distributed or self.scaled:
             return None
         if self.mechanism == "central":
             return math.sqrt(1 + self.count_weight**2)
-        steps = self.local_steps * self.learning_rate
+        steps = self.local_steps * self.learning_rate * (CONTROLLED if self.control_variates else 1)
         if self.optimizer == "adamw":
             return ADAMW_STEP * steps * math.sqrt(dim)
         followed = [self, *(self.for_client(terms.client) for terms in self.own_terms)]
@@ -180,6 +238,36 @@ def unpack_request(payload: bytes, spec: AdapterSpec) -> tuple[RoundPlan, Adapte
     return plan, state
 
 
+def pack_next(plan: RoundPlan, earlier: tuple[np.ndarray, ...]) -> bytes:
+    """The request for the next sum of a round: the plan of that sum as JSON, then the means of the sums before it."""
+    header = plan.model_dump_json().encode()
+    return struct.pack(">I", len(header)) + header + pack_means(earlier)
+
+
+def pack_means(earlier: tuple[np.ndarray, ...]) -> bytes:
+    """Means of sums as safetensors."""
+    return save({str(phase): np.ascontiguousarray(mean, dtype=np.float64) for phase, mean in enumerate(earlier)})
+
+
+def unpack_next(payload: bytes) -> tuple[RoundPlan, tuple[np.ndarray, ...]]:
+    """Reads `pack_next` strictly.
+
+    Raises:
+        PolicyError: If anything is malformed or not finite.
+    """
+    length = struct.unpack(">I", payload[:4])[0] if len(payload) >= 4 else 0
+    try:
+        plan = RoundPlan.model_validate_json(payload[4 : 4 + length])
+        means = load(payload[4 + length :])
+    except Exception as error:
+        raise PolicyError("the server's request for another sum is malformed") from error
+    ordered = tuple(means.get(str(phase), np.zeros(0)) for phase in range(plan.phase))
+    sound = all(mean.ndim == 1 and mean.dtype == np.float64 and np.isfinite(mean).all() for mean in ordered)
+    if len(means) != plan.phase or not sound:
+        raise PolicyError("the server's request for another sum holds no valid means of those before it")
+    return plan, ordered
+
+
 def codec_clip(
     training: TrainingConfig, *, clip_norm: float, noise_multiplier: float, nominal_batch: float | None = None
 ) -> float:
@@ -194,7 +282,7 @@ def codec_clip(
         noise_multiplier: the largest of the cohort; 0 without privacy.
         nominal_batch: the divisor of a client with another sampling rate; the table's unless given.
     """
-    steps = training.local_steps * training.learning_rate
+    steps = training.local_steps * training.learning_rate * (CONTROLLED if training.control_variates else 1)
     if training.optimizer == "adamw":
         return ADAMW_STEP * steps
     return steps * clip_norm * (1 + 6 * noise_multiplier / (nominal_batch or training.nominal_batch))

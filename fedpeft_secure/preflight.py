@@ -3,6 +3,7 @@
 import math
 
 from fedpeft_secure.aggregation.choose import choose_strategy
+from fedpeft_secure.allocation.participants import extra_clients
 from fedpeft_secure.client_level_rules import check_client_level
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
@@ -17,6 +18,8 @@ def check(config: Config) -> None:
     """
     _check_cohort(config)
     _check_available(config)
+    _check_training(config)
+    _check_method(config)
     _check_privacy(config)
     check_protocol(config)
     choose_strategy(config)
@@ -29,11 +32,36 @@ def _check_cohort(config: Config) -> None:
             f"clients.per_round: {clients.per_round} of {clients.count} clients cannot take part; "
             "lower it or raise clients.count"
         )
+    if clients.per_round + extra_clients(config) > clients.count:
+        raise ConfigError(
+            f"clients.over_selection: {clients.per_round + extra_clients(config)} of {clients.count} clients would be "
+            "asked; lower it or clients.per_round"
+        )
+    if extra_clients(config) > secure_sum.dropout_fraction * (clients.per_round + extra_clients(config)):
+        raise ConfigError(
+            f"clients.over_selection: {extra_clients(config)} clients would be cut off, more than the sum bears to "
+            "lose; lower it or raise secure_sum.dropout_fraction"
+        )
     if secure_sum.min_cohort > clients.per_round:
         raise ConfigError(
             f"secure_sum.min_cohort: a cohort of {clients.per_round} (clients.per_round) never has "
             f"{secure_sum.min_cohort} survivors; lower it"
         )
+
+
+def _check_training(config: Config) -> None:
+    training = config.training
+    if training.optimizer == "sgd" and training.proximal * training.learning_rate > 1:
+        raise ConfigError(
+            f"training.proximal: {training.proximal:g} times training.learning_rate = {training.learning_rate:g} is "
+            "above 1, where the pull back overshoots; lower one of the two"
+        )
+
+
+def _check_method(config: Config) -> None:
+    peft = config.peft
+    if peft.layers and peft.method in ("prefix", "prompt"):
+        raise ConfigError(f"peft.layers: {peft.method} reaches every layer; use 0, or another peft.method")
 
 
 def _check_privacy(config: Config) -> None:
@@ -81,5 +109,14 @@ def _check_available(config: Config) -> None:
     check_client_level(config)
     if config.privacy.relation == "replace_one":
         raise ConfigError('privacy.relation: this version trains under add/remove only; use relation = "add_remove"')
-    if config.allocation.strategy != "uniform":
-        raise ConfigError('allocation.strategy: "adaptive" is not in this version; use "uniform"')
+    _check_allocation(config)
+
+
+def _check_allocation(config: Config) -> None:
+    """Facts about devices say nothing where nothing asks for them."""
+    allocation = config.allocation
+    if allocation.strategy == "uniform" and (allocation.devices or math.isfinite(allocation.round_seconds)):
+        raise ConfigError(
+            'allocation.devices: nothing looks at devices under strategy = "uniform"; use "adaptive", or leave devices '
+            "and round_seconds away"
+        )

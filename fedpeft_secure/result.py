@@ -33,6 +33,22 @@ class Utility(Record):
     classes: tuple[str, ...]
 
 
+class ClientUtility(Record):
+    """One client's accuracy on its own held-out examples; how many there are stays its own affair."""
+
+    client: str
+    accuracy: float = Field(description="with what it has kept for itself")
+    shared_accuracy: float = Field(description="of the shared model")
+
+
+class PersonalUtility(Record):
+    """Means over the clients, each counting the same; a simulation's knowledge of private data, without noise."""
+
+    accuracy: float
+    shared_accuracy: float
+    clients: tuple[ClientUtility, ...]
+
+
 class GroupPrivacy(Record):
     """The same for the examples of one group within a client."""
 
@@ -154,6 +170,21 @@ class Environment(Record):
     seed: int
 
 
+class AllocationRow(Record):
+    """What one client trained of the module, and why: decided from public facts about its device."""
+
+    client: str
+    device: str
+    layers: int = Field(description="from the output")
+    rank: int
+    targets: tuple[str, ...]
+    batch: int
+    local_steps: int
+    memory_bytes: int = Field(description="of a step at its peak, by the cost model with headroom")
+    seconds: float = Field(description="of a round's local training, by the cost model")
+    reason: str
+
+
 class Setup(Record):
     """What was run, in the words of the configuration after every "auto" was decided."""
 
@@ -169,6 +200,7 @@ class Setup(Record):
     server: str
     train_examples: int
     public_text: bool
+    allocation: tuple[AllocationRow, ...] = Field(default=(), description="empty where all train the same")
     warnings: tuple[str, ...] = ()
 
 
@@ -178,6 +210,7 @@ class Result(Record):
     schema_: Literal[1] = Field(default=1, alias="schema")
     setup: Setup
     utility: Utility
+    personal: PersonalUtility | None = Field(default=None, description="on the clients' own held-out examples")
     privacy: Privacy
     communication: Communication
     compute: Compute

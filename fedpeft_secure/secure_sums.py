@@ -1,6 +1,8 @@
 """From a round plan to the secure sum that it names; server and clients derive the same, each for itself."""
 
+import hashlib
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import partial
 
@@ -8,7 +10,7 @@ import secagg
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.plans import RoundPlan
 
-MODEL_PART = "model"
+MODEL_PART, EARLIER_PART = "model", "earlier sums"
 """What clients call the adapter in the secure sum's manifest: without DP each answers one model once."""
 
 
@@ -49,13 +51,22 @@ def guaranteed_honest(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirecto
     return max(1, sums.min_cohort - corrupt_clients(plan.adversarial_fraction, len(directory.members)))
 
 
-def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> secagg.SumPlan:
+def sum_plan(
+    plan: RoundPlan,
+    *,
+    dim: int,
+    directory: secagg.KeyDirectory,
+    covered: Mapping[str, tuple[tuple[int, int], ...]] | None = None,
+    earlier: bytes = b"",
+) -> secagg.SumPlan:
     """The public parameters of the round's secure sum.
 
     Args:
         plan: the round's.
         dim: length of an encoded update.
         directory: the pinned keys of all clients.
+        covered: the half-open ranges that each client fills, if not all fill everything.
+        earlier: the means of the round's sums before this one, as they were sent; one secure sum binds the next.
 
     Raises:
         secagg.PlanError: If the cohort is too small for what the sum must bear.
@@ -68,12 +79,27 @@ def sum_plan(plan: RoundPlan, *, dim: int, directory: secagg.KeyDirectory) -> se
     return plan_sum(
         clients=plan.cohort,
         dim=plan.summed_values(dim),
-        run=plan.run,
+        run=plan.sum_run,
         round=plan.round,
         attempt=plan.attempt,
-        summed_weights=not plan.private,
-        manifest=secagg.Manifest(parts={MODEL_PART: bytes.fromhex(plan.model_hash)}),
+        summed_weights=plan.summed_weights,
+        manifest=_manifest(plan, covered or {}, earlier),
         directory=directory,
         noised=plan.private and plan.mechanism != "central",
         max_norm=plan.max_norm(dim),
     )
+
+
+def sent_parts(model_digest: bytes, earlier: bytes) -> dict[str, bytes]:
+    """The digests of all that a client was sent for a sum, as it computes them itself."""
+    return {MODEL_PART: model_digest} | ({EARLIER_PART: hashlib.sha256(earlier).digest()} if earlier else {})
+
+
+def _manifest(plan: RoundPlan, covered: Mapping[str, tuple[tuple[int, int], ...]], earlier: bytes) -> secagg.Manifest:
+    parts = sent_parts(bytes.fromhex(plan.model_hash), earlier)
+    entries = {
+        client: secagg.Entry(parts=tuple(parts), covered=ranges)
+        for client, ranges in covered.items()
+        if client in plan.cohort
+    }
+    return secagg.Manifest(parts=parts, entries=entries)

@@ -167,3 +167,11 @@ def read_contribution(transcript: Transcript, plan: SumPlan, client: str) -> NDA
     contribution = _accept(plan, client, {envelope.payload for envelope in uploads})
     weight = plan.public_weight(client) or int(contribution.residues[1][0])
     return plan.codec.decode(plan.codec.centred(contribution.residues[0], layout=plan.layout), total_weight=weight)
+
+
+def read_weight(transcript: Transcript, plan: SumPlan, client: str) -> int:
+    """The weight of one client's contribution to a plain sum: public, or readable beside its values."""
+    if public := plan.public_weight(client):
+        return public
+    payloads = {envelope.payload for envelope in transcript.between(sender=client, phase=UPLOAD)}
+    return int(_accept(plan, client, payloads).residues[1][0])

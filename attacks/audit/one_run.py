@@ -55,7 +55,12 @@ def epsilon_one_run(
     if bound == "fdp":
         if delta == 0:
             raise AttackError('delta must be above 0 with bound="fdp", whose Gaussian has no pure ε; use "steinke"')
-        return _largest_refuted(lambda e: _refuted_fdp(canaries, guesses, correct, _mu(e, delta), alpha))
+
+        def refuted(epsilon: float) -> bool:
+            mu = _mu(epsilon, delta)
+            return refuted_by_guesses(canaries, guesses, correct, lambda right: _least_wrong(right, mu), alpha=alpha)
+
+        return _largest_refuted(refuted)
     raise AttackError(f'bound must be "steinke" or "fdp", got {bound!r}')
 
 
@@ -91,16 +96,25 @@ def _mu(epsilon: float, delta: float) -> float:
     return low
 
 
-def _refuted_fdp(canaries: int, guesses: int, correct: int, mu: float, alpha: float) -> bool:
-    """Whether `correct` of `guesses` cannot happen under μ-GDP at level alpha (k = 2 choices a canary).
+def refuted_by_guesses(
+    canaries: int, guesses: int, correct: int, least_wrong: Callable[[float], float], *, alpha: float
+) -> bool:
+    """Whether so many right guesses cannot happen, at level alpha, under a mechanism with a given trade-off curve.
 
-    Backwards over the number of correct guesses: h bounds the mass on wrong guesses, r that on right ones, and the
-    trade-off curve ties each step to the next.
+    Backwards over the number of correct guesses: one sum bounds the mass on wrong guesses, the other that on right
+    ones, and the curve ties each step to the next (k = 2 choices a canary).
+
+    Guarantee, Assumes: as `epsilon_one_run`, for any mechanism whose trade-off curve is not below the given one.
+    Args:
+        canaries, guesses, correct: as in `epsilon_one_run`.
+        least_wrong: f̄⁻¹, the least mass on wrong guesses that lets right ones have a given mass; never too large.
+        alpha: chance of refuting a mechanism that has this curve.
+    Source: Mahloujifar, Melis, Chaudhuri 2024, algorithm 3.
     """
     right = alpha * correct / canaries
     wrong = alpha * (guesses - correct) / canaries
     for index in range(correct - 1, -1, -1):
-        wrong_next = max(wrong, _least_wrong(right, mu))
+        wrong_next = max(wrong, least_wrong(right))
         right += index / (guesses - index) * (wrong_next - wrong)
         wrong = wrong_next
     return right + wrong > guesses / canaries

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn.metrics import auc, roc_curve
 
 from attacks.base import Floats, Score, score
-from attacks.errors import AttackError
 from attacks.intervals import bootstrap_two
+from attacks.roc import advantage, area, roc, tpr_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,15 +50,12 @@ def separation(members: Floats, non_members: Floats) -> Separation:
         advantage is searched over thresholds, so chance alone lies above 0.
     Source: Carlini et al. 2022, section III; Yeom et al. 2018, definition 4.
     """
-    if not members.size or not non_members.size:
-        raise AttackError("membership needs at least one member and one non-member")
-    labels = np.concatenate([np.ones(members.size), np.zeros(non_members.size)])
-    fpr, tpr, _ = roc_curve(labels, np.concatenate([members, non_members]), drop_intermediate=False)
+    curve = roc(members, non_members)
     return Separation(
-        auc=float(auc(fpr, tpr)),
-        tpr_at_1_percent=float(tpr[fpr <= 0.01].max()),
-        tpr_at_01_percent=float(tpr[fpr <= 0.001].max()),
-        advantage=float((tpr - fpr).max()),
+        auc=area(curve),
+        tpr_at_1_percent=tpr_at(curve, fpr=0.01),
+        tpr_at_01_percent=tpr_at(curve, fpr=0.001),
+        advantage=advantage(curve),
     )
 
 

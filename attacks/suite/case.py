@@ -9,7 +9,8 @@ import secagg
 from attacks.base import ThreatModel, View
 from attacks.errors import AttackError
 from attacks.views import read_view
-from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
+from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.budgets import plan_budgets
 from fedpeft_secure.clients.randomness import SeededRandomness
 from fedpeft_secure.clients.training import draw_sample
@@ -105,11 +106,16 @@ class Case:
         return np.unique(np.concatenate(draws))
 
     def _view(self, federation: Federation, transcript: secagg.Transcript, threat: ThreatModel) -> View:
+        spec = federation.backbone.spec
+        plan, before = unpack_request(transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload, spec)
+        layout = federation.strategy.layout(RoundContext(plan=plan, spec=spec, state=before), ())
+        sent = {block.owner for block in layout.blocks}
         return read_view(
             transcript,
             threat,
-            adapter=federation.backbone.spec,
-            trained=federation.trained,
+            adapter=spec,
+            trained=AdapterSpec(entries=tuple(entry for entry in spec.entries if entry.name in sent)),
+            covered=layout.covered,
             directory=federation.keys.directory,
             noise_multipliers={budget.client: budget.noise_multiplier for budget in federation.budgets},
         )

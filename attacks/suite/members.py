@@ -1,4 +1,4 @@
-"""Loss-based membership inference of a run: what each defence bought."""
+"""Membership inference of a run: what each defence bought."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,15 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from attacks.base import View, refuse_weaker, score
-from attacks.membership.loss import CalibratedMembership
+from attacks.base import View, score
 from attacks.membership.scoring import MembershipGuess, MembershipTruth
 from attacks.suite.case import VIEWS, Case, not_measured
-from fedpeft_secure.adapters import AdapterState
+from attacks.suite.membership_rules import POPULATION, RULES, Question
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import AttackRow, ViewName
 
-ATTACK, METRIC = "membership", "AUC"
+METRIC = "AUC"
 
 BATCH = 16
 """Examples of a client in a replayed round."""
@@ -43,9 +42,11 @@ class Panel:
         return len(self.members)
 
 
-def membership_rows(case: Case) -> tuple[AttackRow, ...]:
-    """One row for each of the four views."""
-    return tuple(_own_row(case) if view == case.own_view else _replayed_row(case, view) for view in VIEWS)
+def membership_rows(case: Case, attack: str = "membership") -> tuple[AttackRow, ...]:
+    """One row of `attack` for each of the four views; `attack` is a name of `RULES`."""
+    return tuple(
+        _own_row(case, attack) if view == case.own_view else _replayed_row(case, attack, view) for view in VIEWS
+    )
 
 
 def match_classes(members: LabelledTexts, public: LabelledTexts, *, rng: np.random.Generator) -> Panel:
@@ -70,7 +71,7 @@ def match_classes(members: LabelledTexts, public: LabelledTexts, *, rng: np.rand
     )
 
 
-def _replayed_row(case: Case, view: ViewName) -> AttackRow:
+def _replayed_row(case: Case, attack: str, view: ViewName) -> AttackRow:
     """The same batches and the same examples asked about under every view, so that rows differ by the defence only."""
     texts = {name: _draw(_texts_of(case, name), BATCH, case.rng("membership", name)) for name in case.plan.cohort}
     targets = case.plan.cohort[:REPLAYS]
@@ -80,41 +81,41 @@ def _replayed_row(case: Case, view: ViewName) -> AttackRow:
     else:
         seen = {name: case.replay(view, texts, client=name, name=f"membership {name}") for name in targets}
     panels = [match_classes(texts[name], _public(case), rng=case.rng("membership", "panel", name)) for name in targets]
-    guesses = [_guess(case, seen[name], panel) for name, panel in zip(targets, panels, strict=True) if len(panel)]
-    note = f"batches of {BATCH}, every example in its batch for sure; loss before minus loss after"
+    guesses = [
+        _guess(case, attack, seen[name], panel) for name, panel in zip(targets, panels, strict=True) if len(panel)
+    ]
+    note = f"batches of {BATCH}, every example in its batch for sure; {RULES[attack][1]}"
     if view.endswith("-dp") and case.decided_by:
         note = f"{note}; {case.decided_by}"
-    return _row(case, view, guesses, replay=True, note=note)
+    return _row(case, attack, view, guesses, replay=True, note=note)
 
 
-def _own_row(case: Case) -> AttackRow:
+def _own_row(case: Case, attack: str) -> AttackRow:
     seen = case.read(case.plan.cohort[0])
     rng = case.rng("membership", "own")
     batches = [_texts_of(case, name).take(case.batch(name)) for name in seen.contributors]
     panel = match_classes(_draw(_joined(batches), OWN_MEMBERS, rng), _public(case), rng=rng)
-    note = f"round {case.plan.round} as it was recorded; loss before minus loss after"
-    return _row(case, case.own_view, [_guess(case, seen, panel)] if len(panel) else [], replay=False, note=note)
+    note = f"round {case.plan.round} as it was recorded; {RULES[attack][1]}"
+    guesses = [_guess(case, attack, seen, panel)] if len(panel) else []
+    return _row(case, attack, case.own_view, guesses, replay=False, note=note)
 
 
-def _guess(case: Case, seen: View, panel: Panel) -> MembershipGuess:
-    attack = CalibratedMembership(
-        backbone=case.federation.backbone,
-        candidates=case.federation.tokenise(panel.candidates),
-        apply=lambda before, observed: server_step(case, before, observed),
-    )
-    refuse_weaker(attack, seen)
-    return attack.run(seen, rng=case.rng("membership"))
+def _guess(case: Case, attack: str, seen: View, panel: Panel) -> MembershipGuess:
+    rule, _ = RULES[attack]
+    asked = panel.candidates
+    return rule(Question(case=case, view=seen, candidates=asked, public=_others(case, asked)))
 
 
-def server_step(case: Case, before: AdapterState, observed: np.ndarray) -> AdapterState:
-    """The model that the server makes of an observed mean, with an optimiser that remembers nothing else."""
-    federation = case.federation
-    after, _ = federation.strategy.apply(before, observed, federation.backbone.spec, federation.optimizer)
-    return after
+def _others(case: Case, asked: LabelledTexts) -> LabelledTexts:
+    """Public texts that are not asked about."""
+    public, known = _public(case), set(asked.texts)
+    free = np.array([index for index, text in enumerate(public.texts) if text not in known])
+    return public.take(case.rng("membership", "population").permutation(free)[:POPULATION])
 
 
 def _row(
     case: Case,
+    attack: str,
     view: ViewName,
     guesses: Sequence[MembershipGuess],
     *,
@@ -124,7 +125,7 @@ def _row(
     """Scores of several attacked messages are taken together, group by group."""
     if not guesses:
         reason = "no example was in the batches, or public texts of its class are too few to compare with"
-        return not_measured(ATTACK, METRIC, view, replay=replay, reason=reason)
+        return not_measured(attack, METRIC, view, replay=replay, reason=reason)
     thirds = [np.split(guess.scores, 3) for guess in guesses]
     pooled = [np.concatenate([third[group] for third in thirds]) for group in range(3)]
     bounds = np.cumsum([0, *(group.size for group in pooled)])
@@ -139,7 +140,7 @@ def _row(
         ),
     )
     return AttackRow(
-        attack=ATTACK,
+        attack=attack,
         view=view,
         replay=replay,
         metric=found.metric,

@@ -13,6 +13,7 @@ from attacks.inversion import TextGuess, content_pairs, rouge
 from attacks.suite.case import Case
 from attacks.suite.texts import LONGEST, build_attack, choose_sentence, special_tokens
 from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.errors import ConfigError
@@ -132,7 +133,8 @@ def warm_up(federation: Federation) -> AdapterState:
         played = replay_round(
             federation, state, name=f"warm-up {index}", texts=batches, private=False, protocol="plain"
         )
-        state, optimizer = federation.strategy.apply(state, played.aggregate.mean, federation.backbone.spec, optimizer)
+        context = RoundContext(plan=played.plan, spec=federation.backbone.spec, state=state)
+        state, optimizer = federation.strategy.apply(played.received, context, optimizer)
     return state
 
 

@@ -1,15 +1,20 @@
 """What a run calls after training."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from attacks.suite.case import Case, open_case
 from attacks.suite.members import membership_rows
+from attacks.suite.membership_rules import RULES
 from attacks.suite.texts import span_rows
 from fedpeft_secure.events import Listener, Notice, PhaseStarted
 from fedpeft_secure.result import AttackRow
 from fedpeft_secure.server.job import TrainedRun
 
-ATTACKS: Mapping[str, Callable[[Case], tuple[AttackRow, ...]]] = {"span": span_rows, "membership": membership_rows}
+ATTACKS: Mapping[str, Callable[[Case], tuple[AttackRow, ...]]] = {
+    "span": span_rows,
+    **{name: partial(membership_rows, attack=name) for name in RULES},
+}
 """The names of `attacks.run` in the configuration."""
 
 
@@ -29,6 +34,14 @@ def run_attacks(trained: TrainedRun, listen: Listener) -> tuple[AttackRow, ...]:
     if trained.federation.config.privacy.unit == "client":
         listen(
             Notice(text="attacks.run: the attacks are on single examples and are not played on client-level privacy")
+        )
+        return ()
+    if trained.federation.strategy.scales:
+        listen(
+            Notice(
+                text=f"attacks.run: {trained.federation.strategy.name} sends no changes of tensors, which the attacks "
+                "read; they are not played"
+            )
         )
         return ()
     case = open_case(trained)

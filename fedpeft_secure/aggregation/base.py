@@ -46,8 +46,15 @@ class Weighing(Enum):
 class Strategy(Protocol):
     """Turns the mean of what clients send into a new adapter."""
 
-    name: str
-    reads: Reads
+    @property
+    def name(self) -> str:
+        """As in the configuration."""
+        ...
+
+    @property
+    def reads(self) -> Reads:
+        """What the server must see."""
+        ...
 
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
         """The tensors that clients train and send."""

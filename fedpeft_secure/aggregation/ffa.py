@@ -31,7 +31,7 @@ class FFA:
 
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
         """All but the factors A."""
-        return spec.only((Role.LORA_B, Role.HEAD))
+        return spec.only((Role.LORA_B, Role.HEAD, Role.BODY))
 
     def encode(self, delta: Mapping[str, np.ndarray], spec: AdapterSpec) -> np.ndarray:
         """The change of B and the head, flat."""

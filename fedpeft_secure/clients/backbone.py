@@ -1,27 +1,35 @@
 """The one model that all simulated clients share: its frozen part is loaded once, adapters are swapped in and out."""
 
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import dp.persample
 from fedpeft_secure import methods, models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.clients.batches import Batch, split_batch
+from fedpeft_secure.clients.batches import Batch, Examples, physical_batches, split_batch
+from fedpeft_secure.clients.lower_layers import ActivationStore, LowerLayers, lower_layers
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.label_words import CausalAnswers, answers_of
 from fedpeft_secure.persample import per_example
 from fedpeft_secure.seeds import Seed
+
+REPAYS = 2.0
+"""Keeping what the lower layers make of a text pays once it is looked at twice."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Backbone:
     """The adapted model with hooks for per-example gradients, where and how it computes, and its public structure.
 
-    Holding one of these, memory does not grow with the number of simulated clients.
+    Holding one of these, memory does not grow with the number of simulated clients. `lower` are the layers below all
+    that trains, whose outputs are kept; None where everything is computed anew.
     """
 
     model: methods.AdaptedModel
@@ -29,20 +37,53 @@ class Backbone:
     spec: AdapterSpec
     device: torch.device
     precision: str
+    answers: Literal["classes", "words"] = "classes"
+    store: ActivationStore | None = field(default=None, repr=False)
+    lower: LowerLayers | None = field(default=None, repr=False)
 
     def load(self, state: AdapterState) -> None:
         """Puts an adapter's values into the model."""
         methods.write_state(self.model, state)
 
     def losses(self, model: torch.nn.Module, batch: Batch) -> Tensor:
-        """Cross-entropy of each example by itself, shape (batch,), fp32: no example's loss depends on another."""
+        """The loss of each example by itself, shape (batch,), fp32: no example's loss depends on another.
+
+        Cross-entropy over the classes; −log p(words of its class | text) where the model answers in words.
+        """
+        if self.answers == "words":
+            with self.autocast():
+                said = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.labels).logits
+            return -said[:, 0].float()
         return torch.nn.functional.cross_entropy(self.logits(model, batch), batch.labels, reduction="none")
 
     def logits(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         """Class scores in fp32, shape (batch, classes)."""
         with self.autocast():
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+            if self.lower is not None and batch.hidden is not None:
+                logits = self.lower.run_above(model, batch).logits
+            else:
+                logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         return logits.float()
+
+    def batches(self, examples: Examples, indices: np.ndarray, *, batch_size: int) -> Iterator[Batch]:
+        """Physical batches of the chosen examples; with what the lower layers make of them, where that is kept."""
+        hidden = None
+        if self.lower is not None:
+            hidden = self.lower.prepare(
+                self.model, examples, autocast=self.autocast, precision=self.precision, device=self.device
+            )
+        return physical_batches(examples, indices, batch_size=batch_size, device=self.device, hidden=hidden)
+
+    def training_only(self, trained: Mapping[str, torch.nn.Parameter], *, passes: float) -> "Backbone":
+        """The same for a round in which only `trained` changes: perhaps fewer layers than the adapter has.
+
+        Args:
+            trained: parameters by name.
+            passes: how often an example is expected to be looked at before the server writes to the lower layers.
+        """
+        if self.store is None or passes < REPAYS:
+            return self
+        return replace(self, lower=lower_layers(self.model, trained, store=self.store))
 
     def autocast(self) -> AbstractContextManager[object]:
         """bfloat16 arithmetic in the frozen layers where the processor has it."""
@@ -51,14 +92,17 @@ class Backbone:
         return nullcontext()
 
 
-def load_adapted(config: Config, *, num_labels: int) -> tuple[methods.AdaptedModel, AdapterSpec]:
+def load_adapted(
+    config: Config, *, num_labels: int, classes: tuple[str, ...] = ()
+) -> tuple[methods.AdaptedModel, AdapterSpec]:
     """Loads the model and adds the adapter: what is enough to know its structure.
 
     Args:
         config: the run's configuration.
         num_labels: classes of the task.
+        classes: their names, for a model that answers in words.
     """
-    base = models.load_classifier(config.model, num_labels=num_labels, seed=models.head_seed(config))
+    base = models.load_classifier(config.model, num_labels=num_labels, seed=models.head_seed(config), classes=classes)
     _check_length(base, config)
     return methods.wrap(
         base,
@@ -68,18 +112,21 @@ def load_adapted(config: Config, *, num_labels: int) -> tuple[methods.AdaptedMod
     )
 
 
-def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, AdapterState]:
+def load_backbone(
+    config: Config, *, num_labels: int, classes: tuple[str, ...] = (), store: ActivationStore | None = None
+) -> tuple[Backbone, AdapterState]:
     """Loads the adapted model for training, and tries how the gradients of single examples are exact.
 
     Args:
         config: the run's configuration.
         num_labels: classes of the task.
+        store: of an earlier run on the same texts, for what frozen lower layers make of them.
 
     Returns:
         The backbone and the adapter's public first values.
     """
     device = choose_device(config.model.device)
-    model, spec = load_adapted(config, num_labels=num_labels)
+    model, spec = load_adapted(config, num_labels=num_labels, classes=classes)
     model.to(device).eval()
     backbone = Backbone(
         model=model,
@@ -87,6 +134,7 @@ def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, Adapter
         spec=spec,
         device=device,
         precision=choose_precision(config.training.precision, device),
+        answers=answers_of(model),
     )
     chosen = per_example(
         model,
@@ -94,7 +142,16 @@ def load_backbone(config: Config, *, num_labels: int) -> tuple[Backbone, Adapter
         max_length=config.model.max_length,
         physical_batch=config.training.physical_batch,
     )
-    return replace(backbone, per_example=chosen), methods.read_state(model)
+    training = config.training
+    pays = store is not None or training.rounds * training.local_steps * training.sample_rate >= REPAYS
+    store = store or new_store(config)
+    lower = lower_layers(model, methods.named_trainable(model), store=store) if pays else None
+    return replace(backbone, per_example=chosen, store=store, lower=lower), methods.read_state(model)
+
+
+def new_store(config: Config) -> ActivationStore:
+    """An empty store of the configured size."""
+    return ActivationStore(limit_bytes=config.training.activation_cache_mib * 2**20)
 
 
 def _check_length(base: torch.nn.Module, config: Config) -> None:
@@ -104,10 +161,12 @@ def _check_length(base: torch.nn.Module, config: Config) -> None:
     if model.model_type == "roberta":  # counts from behind its padding id
         positions -= model.pad_token_id + 1
     virtual = config.peft.virtual_tokens if config.peft.method in ("prefix", "prompt") else 0
-    if positions is not None and config.model.max_length + virtual > positions:
+    answer = base.added_tokens if isinstance(base, CausalAnswers) else 0
+    if positions is not None and config.model.max_length + virtual + answer > positions:
+        behind = f", and {answer} of cue and answer," if answer else ""
         raise ConfigError(
-            f"model.max_length: {config.model.max_length} and {virtual} virtual tokens exceed this model's {positions} "
-            "positions; lower it or peft.virtual_tokens"
+            f"model.max_length: {config.model.max_length} and {virtual} virtual tokens{behind} exceed this model's "
+            f"{positions} positions; lower it or peft.virtual_tokens"
         )
 
 

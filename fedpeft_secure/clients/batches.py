@@ -1,11 +1,12 @@
 """Tokenised examples and physical batches: sorted by length, padded only as far as their longest text."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from fedpeft_secure.data import LabelledTexts
@@ -30,11 +31,16 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Batch:
-    """One physical batch: input_ids and attention_mask of shape (batch, length), labels of shape (batch,)."""
+    """One physical batch: input_ids and attention_mask of shape (batch, length), labels of shape (batch,).
+
+    `hidden`, of shape (batch, length, width), is what frozen lower layers make of the texts, where that is kept; zero
+    at padding, which no real token sees.
+    """
 
     input_ids: Tensor = field(repr=False)
     attention_mask: Tensor = field(repr=False)
     labels: Tensor = field(repr=False)
+    hidden: Tensor | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -47,7 +53,12 @@ def tokenise(texts: LabelledTexts, tokenizer: PreTrainedTokenizerBase, *, max_le
 
 
 def physical_batches(
-    examples: Examples, indices: np.ndarray, *, batch_size: int, device: torch.device
+    examples: Examples,
+    indices: np.ndarray,
+    *,
+    batch_size: int,
+    device: torch.device,
+    hidden: Sequence[Tensor] | None = None,
 ) -> Iterator[Batch]:
     """Cuts the chosen examples into batches of similar length.
 
@@ -59,16 +70,28 @@ def physical_batches(
         indices: which of them, shape (k,); k may be 0.
         batch_size: examples in a physical batch at most.
         device: where the tensors go.
+        hidden: of all examples, each of shape (length, width).
     """
     by_length = sorted(indices.tolist(), key=lambda index: len(examples.token_ids[index]))
     for start in range(0, len(by_length), batch_size):
-        yield _pad(examples, by_length[start : start + batch_size], device)
+        chosen = by_length[start : start + batch_size]
+        batch = _pad(examples, chosen, device)
+        yield (
+            batch
+            if hidden is None
+            else replace(batch, hidden=pad_sequence([hidden[i] for i in chosen], batch_first=True))
+        )
 
 
 def split_batch(batch: Batch) -> list[Batch]:
     """The examples of a batch as batches of one, padded as they were."""
+    if not len(batch):
+        return []
     rows = zip(batch.input_ids.split(1), batch.attention_mask.split(1), batch.labels.split(1), strict=True)
-    return [Batch(input_ids=ids, attention_mask=mask, labels=label) for ids, mask, label in rows] if len(batch) else []
+    singles = [Batch(input_ids=ids, attention_mask=mask, labels=label) for ids, mask, label in rows]
+    if batch.hidden is None:
+        return singles
+    return [replace(one, hidden=hidden) for one, hidden in zip(singles, batch.hidden.split(1), strict=True)]
 
 
 def _pad(examples: Examples, chosen: list[int], device: torch.device) -> Batch:

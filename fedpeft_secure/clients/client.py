@@ -9,22 +9,32 @@ import numpy as np
 
 import dp
 import secagg
-from fedpeft_secure.aggregation.base import Strategy
+from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.aggregation.round_strategy import RoundStrategy
 from fedpeft_secure.budgets import ClientBudget
 from fedpeft_secure.client_noise import encode_update
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.memory import load_memory, save_memory
+from fedpeft_secure.clients.personal import PersonalValues, correction, left_behind, personal_start
 from fedpeft_secure.clients.policy import ClientPolicy
-from fedpeft_secure.clients.randomness import Randomness
+from fedpeft_secure.clients.randomness import Randomness, SeededRandomness
 from fedpeft_secure.clients.training import LocalTask, train_locally
 from fedpeft_secure.config import PrivacyConfig
 from fedpeft_secure.errors import PolicyError
-from fedpeft_secure.plans import RoundPlan, unpack_request
-from fedpeft_secure.secure_sums import MODEL_PART, secure_sum, sum_plan
+from fedpeft_secure.plans import RoundPlan, pack_means, unpack_next, unpack_request
+from fedpeft_secure.secure_sums import secure_sum, sent_parts, sum_plan
 
 UNSENDABLE = b""
 """What the ledger stores for a charged release that could not be encoded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class OpenRound:
+    """A round that a client has answered: what it knows of it, and its own update; None where it was restarted."""
+
+    context: RoundContext = field(repr=False)
+    delta: Mapping[str, np.ndarray] | None = field(repr=False)
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -48,7 +58,10 @@ class Client:
         identity, directory: its own key and everybody's pinned public keys.
         physical_batch: examples processed at once.
         memory_file: holds what it has sent so far, against differencing.
+        own: what it keeps for itself from round to round.
+        held_out: examples like its own that it does not train on; None without any.
         examples_processed, training_seconds: for throughput; private, never sent.
+        opened: the round that it has answered last.
     """
 
     name: str
@@ -57,15 +70,18 @@ class Client:
     policy: ClientPolicy
     privacy: PrivacyConfig
     backbone: Backbone = field(repr=False)
-    strategy: Strategy
+    strategy: RoundStrategy
     ledger: dp.Ledger = field(repr=False)
     randomness: Randomness
     identity: secagg.Identity = field(repr=False)
     directory: secagg.KeyDirectory = field(repr=False)
     physical_batch: int
     memory_file: Path
+    own: PersonalValues
+    held_out: Examples | None = field(default=None, repr=False)
     examples_processed: int = field(default=0, repr=False)
     training_seconds: float = field(default=0.0, repr=False)
+    opened: OpenRound | None = field(default=None, repr=False)
 
     def open_session(self, request: bytes) -> secagg.ClientSession:
         """Answers the server's request with a session of the secure sum that holds this client's contribution.
@@ -77,38 +93,95 @@ class Client:
         """
         plan, state = unpack_request(request, self.backbone.spec)
         self.policy.check(plan, client=self.name, budget=self.budget)
-        trained = self.strategy.trainable(self.backbone.spec)
-        sums = sum_plan(plan, dim=trained.size, directory=self.directory)
+        context = RoundContext(plan=plan, spec=self.backbone.spec, state=state)
+        layout = self.strategy.layout(context, ())
+        sums = sum_plan(plan, dim=layout.size, directory=self.directory, covered=layout.covered)
         if self.budget.client_noise is not None:
             self.budget.client_noise.check(plan, sums)
         release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
         stored = self.ledger.contribution(self.name, release)
+        self.opened = OpenRound(context=context, delta=None)
         if stored is None:
             self._check_budget(plan)
-            task = LocalTask(
-                plan=plan.for_client(self.name),
-                trained=trained,
-                noise_multiplier=0.0 if self.budget.client_noise is not None else self.budget.noise_multiplier,
-                bound_gradients="clip_norm" if self.budget.client_noise is None else "nothing",
-                sampling=self.randomness.sampling(plan),
-                noise=self.randomness.noise(plan),
-                physical_batch=self.physical_batch,
-            )
-            started = time.perf_counter()
-            update = train_locally(self.backbone, state, self.examples, task)
-            self.training_seconds += time.perf_counter() - started
-            self.examples_processed += update.examples
-            stored = self._charge(plan, release, self._encode(plan, sums, update.delta))
+            delta = self._train(context)
+            self.opened = OpenRound(context=context, delta=delta)
+            vector = self.strategy.encode(delta, context, self.name, layout)
+            stored = self._charge(plan, release, self._encode(plan, sums, vector))
         if stored == UNSENDABLE:
             raise PolicyError(
                 f"{self.name} cannot send round {plan.round}: its update leaves the codec's range; "
                 "raise secure_sum.clip"
             )
+        return self._session(plan, sums, stored, received=sent_parts(state.digest(), b""))
+
+    def open_next_session(self, request: bytes) -> secagg.ClientSession:
+        """Answers the request for another sum of the round that this client has just answered.
+
+        Guarantee: what is sent is a function of the update that was charged, and of sums that are public: no examples
+        are read again, unless a simulation was interrupted, which then repeats the very same update.
+
+        Raises:
+            PolicyError: The request is malformed, is not of this round, or nothing is left to answer it with.
+            secagg.ProtocolError: The secure sum's plan is refused.
+        """
+        plan, earlier = unpack_next(request)
+        context, delta = self._opened(plan)
+        layout = self.strategy.layout(context, earlier)
+        sent = pack_means(earlier)
+        sums = sum_plan(plan, dim=layout.size, directory=self.directory, covered=layout.covered, earlier=sent)
+        vector = self.strategy.encode(delta, context, self.name, layout)
+        contribution = self._encode(plan, sums, vector)
+        if contribution == UNSENDABLE:
+            raise PolicyError(f"{self.name} cannot send sum {plan.phase + 1} of round {plan.round}: out of range")
+        return self._session(plan, sums, contribution, received=sent_parts(context.state.digest(), sent))
+
+    def _opened(self, plan: RoundPlan) -> tuple[RoundContext, Mapping[str, np.ndarray]]:
+        """The round that `plan` goes on with, and this client's update in it."""
+        if self.opened is None or plan.phase == 0:
+            raise PolicyError(f"{self.name} has not answered round {plan.round}, and so has nothing for another sum")
+        context = self.opened.context
+        first = plan.model_copy(update={"phase": 0, "cohort": context.plan.cohort})
+        followed = plan.phase < plan.sums and set(plan.cohort) <= set(context.plan.cohort) and self.name in plan.cohort
+        if first != context.plan or not followed:
+            raise PolicyError(f"{self.name} refuses another sum of round {plan.round}: it is not the round it answered")
+        if self.opened.delta is not None:
+            return context, self.opened.delta
+        if not isinstance(self.randomness, SeededRandomness):
+            raise PolicyError(f"{self.name} was restarted within round {plan.round}; plan another attempt")
+        return context, self._train(context)
+
+    def _train(self, context: RoundContext) -> Mapping[str, np.ndarray]:
+        """Trains as the plan says; the change of every trained tensor by name."""
+        plan, start = context.plan, self.strategy.start(context, self.name)
+        kept = self.own.before(plan.round)
+        task = LocalTask(
+            plan=plan.for_client(self.name),
+            trained=start.trained,
+            masks=start.masks,
+            noise_multiplier=0.0 if self.budget.client_noise is not None else self.budget.noise_multiplier,
+            bound_gradients="clip_norm" if self.budget.client_noise is None else "nothing",
+            sampling=self.randomness.sampling(plan),
+            noise=self.randomness.noise(plan),
+            physical_batch=self.physical_batch,
+            correction=correction(start, kept),
+        )
+        started = time.perf_counter()
+        own = personal_start(start, kept)
+        update = train_locally(self.backbone, own, self.examples, task)
+        self.training_seconds += time.perf_counter() - started
+        self.examples_processed += update.examples
+        if left := left_behind(start, own, update):
+            self.own.keep(plan.round, left)
+        return update.delta
+
+    def _session(
+        self, plan: RoundPlan, sums: secagg.SumPlan, contribution: bytes, *, received: Mapping[str, bytes]
+    ) -> secagg.ClientSession:
         member = secagg.Member(
             name=self.name,
             identity=self.identity,
             directory=self.directory,
-            received={MODEL_PART: state.digest()},
+            received=received,
             memory=load_memory(self.memory_file),
             min_cohort=self.policy.min_cohort,
             adversarial_fraction=self.policy.adversarial_fraction,
@@ -118,7 +191,7 @@ class Client:
         return secure_sum(plan).client(
             sums,
             member=member,
-            contribution=secagg.Encoded.from_bytes(stored),
+            contribution=secagg.Encoded.from_bytes(contribution),
             entropy=self.randomness.entropy(plan),
         )
 
@@ -126,13 +199,12 @@ class Client:
         """Stores what is about to be sent, before it is."""
         save_memory(self.memory_file, memory)
 
-    def _encode(self, plan: RoundPlan, sums: secagg.SumPlan, delta: Mapping[str, np.ndarray]) -> bytes:
+    def _encode(self, plan: RoundPlan, sums: secagg.SumPlan, vector: np.ndarray) -> bytes:
         """The contribution's bytes, or UNSENDABLE.
 
         Whether an update fits the codec depends on the examples, so even that answer is charged before it is given.
         """
-        weight = None if plan.private else min(max(len(self.examples), 1), plan.max_weight)
-        vector = self.strategy.encode(delta, self.backbone.spec)
+        weight = min(max(len(self.examples), 1), plan.max_weight) if plan.summed_weights else None
         if self.budget.client_noise is not None:
             rng, source = self.randomness.rounding(plan), self.randomness.shares(plan)
             vector = encode_update(self.budget.client_noise, plan, vector, rng=rng, source=source)

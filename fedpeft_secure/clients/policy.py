@@ -8,9 +8,10 @@ from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
 AGREED = (
-    "strategy", "local_steps", "sample_rate", "nominal_batch", "optimizer", "learning_rate", "clip_norm",
+    "strategy", "local_steps", "sample_rate", "nominal_batch", "optimizer", "learning_rate", "proximal",
+    "control_variates", "clip_norm",
     "noise_multiplier", "protocol", "malicious_server", "dropout_fraction", "codec_clip", "codec_bits", "groups",
-    "mechanism", "count_weight",
+    "mechanism", "count_weight", "rank", "layers", "targets", "scaled", "weighing", "sums",
 )  # fmt: skip
 """Terms of a plan that stay the same over a run: with others a server could outgrow the noise or provoke failures."""
 
@@ -52,6 +53,10 @@ class ClientPolicy:
             (not (plan.malicious_server or self.trusts_server), "the plan trusts the server, this client does not"),
             (budget.epsilon > self.max_epsilon, f"ε = {budget.epsilon:g} is above {self.max_epsilon:g}"),
             (plan.private != budget.private, "the plan and this client's budget disagree on privacy"),
+            (
+                self.agreed is not None and plan.allotments != self.agreed.allotments,
+                "somebody is to train another part of the module than was agreed for this run",
+            ),
             *((self._broken(plan, term, client), f"{term} is not what was agreed for this run") for term in AGREED),
         )
         for refused, reason in refusals:

@@ -68,7 +68,9 @@ class SeededRandomness:
 
     def _stream(self, purpose: str, plan: RoundPlan) -> np.random.Generator:
         # The attempt is part of the name: another attempt is another release, with other noise.
-        return self.seed.child(purpose, self.client, "round", plan.round, "attempt", plan.attempt)
+        # Rounding and masks of a second sum are new ones; samples and noise are drawn for the first only.
+        name = (purpose, self.client, "round", plan.round, "attempt", plan.attempt)
+        return self.seed.child(*name, "sum", plan.phase) if plan.phase else self.seed.child(*name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ import dp.sgd
 from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.clients.backbone import Backbone
-from fedpeft_secure.clients.batches import Examples, physical_batches
+from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
@@ -25,10 +25,12 @@ class LocalUpdate:
 
     Args:
         delta: change of each trained tensor, by name.
+        mean_gradient: of its steps, before anything is added to it; noised where the client is private.
         examples: how many examples were processed; private.
     """
 
     delta: Mapping[str, np.ndarray] = field(repr=False)
+    mean_gradient: Mapping[str, np.ndarray] = field(repr=False)
     examples: int = field(repr=False)
 
 
@@ -36,7 +38,9 @@ class LocalUpdate:
 class LocalTask:
     """What a client trains with: the public plan, its own noise multiplier and its own randomness.
 
-    `bound_gradients` is what holds a mean gradient without noise: whole updates that are clipped later need nothing.
+    `masks` are 1 where factors may change, by name; the others stay as they are, whatever noise would do to them.
+    `correction` is added to the gradient of every step: c − c_k of SCAFFOLD. `bound_gradients` is what holds a mean
+    gradient without noise: whole updates that are clipped later need nothing.
     """
 
     plan: RoundPlan
@@ -46,10 +50,15 @@ class LocalTask:
     noise: dp.noise.Gaussian
     physical_batch: int
     bound_gradients: Literal["clip_norm", "nothing"] = "clip_norm"
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    correction: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, task: LocalTask) -> LocalUpdate:
-    """Runs the local steps of a round from `state`.
+    """Runs the local steps of a round from `state`, held near it by the plan's proximal term.
+
+    The term is FedProx's, μ/2 ‖w − w_start‖² (Li et al. 2020, *Federated Optimization in Heterogeneous Networks*,
+    Algorithm 2): its gradient depends on noised steps only.
 
     Guarantee: with noise_multiplier > 0 each step sees the examples only through one noised sum of clipped
     per-example gradients over a Poisson sample, so that the whole update is post-processing of
@@ -61,17 +70,49 @@ def train_locally(backbone: Backbone, state: AdapterState, examples: Examples, t
     methods.train_only(backbone.model, task.trained)
     parameters = {name: value for name, value in methods.named_trainable(backbone.model).items() if value.requires_grad}
     optimizer = _optimizer(task.plan, list(parameters.values()))
+    backbone = backbone.training_only(parameters, passes=task.plan.local_steps * task.plan.sample_rate)
+    steered = _Steering.of(task, parameters)
+    mean = {name: torch.zeros_like(value) for name, value in parameters.items()}
     processed = 0
     for _ in range(task.plan.local_steps):
         chosen = draw_sample(examples, task.plan, task.sampling)
         gradient = _private_gradient if task.noise_multiplier > 0 else _plain_gradient
         for name, value in gradient(backbone, examples, chosen, task).items():
-            parameters[name].grad = value
+            mean[name] += value / task.plan.local_steps
+            parameters[name].grad = steered.gradient(name, value, parameters[name].detach())
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         processed += len(chosen)
     after = {name: value.detach().float().cpu().numpy() for name, value in parameters.items()}
-    return LocalUpdate(delta={name: after[name] - state[name] for name in after}, examples=processed)
+    return LocalUpdate(
+        delta={name: after[name] - state[name] for name in after},
+        mean_gradient={name: value.cpu().numpy() for name, value in mean.items()},
+        examples=processed,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Steering:
+    """What is done to a (noised) gradient before a step: the pull back, the correction, and what must not move."""
+
+    proximal: float
+    start: Mapping[str, Tensor]
+    correction: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, task: LocalTask, parameters: Mapping[str, torch.nn.Parameter]) -> "_Steering":
+        start = {name: value.detach().clone() for name, value in parameters.items()}
+        correction, masks = (
+            {name: torch.from_numpy(value).to(start[name].device) for name, value in given.items() if name in start}
+            for given in (task.correction, task.masks)
+        )
+        return cls(proximal=task.plan.proximal, start=start, correction=correction, masks=masks)
+
+    def gradient(self, name: str, value: Tensor, parameter: Tensor) -> Tensor:
+        steered = value + self.proximal * (parameter - self.start[name])
+        steered = steered + self.correction[name] if name in self.correction else steered
+        return steered * self.masks[name] if name in self.masks else steered
 
 
 def draw_sample(examples: Examples, plan: RoundPlan, sampler: dp.sampling.Sampler) -> np.ndarray:
@@ -97,7 +138,7 @@ def _private_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray
     plan = task.plan
     noisy = dp.sgd.noisy_sum(
         backbone.per_example,
-        physical_batches(examples, chosen, batch_size=task.physical_batch, device=backbone.device),
+        backbone.batches(examples, chosen, batch_size=task.physical_batch),
         backbone.losses,
         clip_norm=plan.clip_norm,
         noise_multiplier=task.noise_multiplier,
@@ -111,7 +152,7 @@ def _plain_gradient(backbone: Backbone, examples: Examples, chosen: np.ndarray, 
     plan = task.plan
     summed = dp.sgd.plain_sum(
         backbone.per_example,
-        physical_batches(examples, chosen, batch_size=task.physical_batch, device=backbone.device),
+        backbone.batches(examples, chosen, batch_size=task.physical_batch),
         backbone.losses,
     )
     mean = {methods.public_name(name): value / max(len(chosen), 1) for name, value in summed.sums.items()}

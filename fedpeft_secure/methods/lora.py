@@ -1,20 +1,16 @@
 """LoRA and rsLoRA: trainable low-rank factors beside frozen linear layers (Hu et al. 2021; Kalajdzievski 2023)."""
 
+from dataclasses import replace
+
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, get_peft_model
 from torch import nn
 
 from fedpeft_secure.adapters import AdapterSpec
-from fedpeft_secure.config import PeftTable
 from fedpeft_secure.errors import ModelError
-from fedpeft_secure.methods.base import HEADS, AdaptedModel, MethodOptions, heads_of, seed_torch, set_public_name
+from fedpeft_secure.methods.base import AdaptedModel, MethodOptions, heads_of, seed_torch, set_public_name
+from fedpeft_secure.methods.layers import target_names
 from fedpeft_secure.methods.state import spec_of
-
-TARGETS = {
-    "distilbert": {"query": "q_lin", "value": "v_lin", "key": "k_lin"},
-    "t5": {"query": "q", "value": "v", "key": "k"},
-}
-"""Architectures whose attention modules have other names than BERT's: model type → our name → theirs."""
 
 
 def wrap(base: nn.Module, options: MethodOptions) -> tuple[AdaptedModel, AdapterSpec]:
@@ -23,17 +19,30 @@ def wrap(base: nn.Module, options: MethodOptions) -> tuple[AdaptedModel, Adapter
     Raises:
         ModelError: If the model has none of the targets.
     """
+    config = replace(low_rank_config(base, options), use_rslora=options.table.method == "rslora")
+    return add_to(base, config, options)
+
+
+def low_rank_config(base: nn.Module, options: MethodOptions) -> LoraConfig:
+    """PEFT's configuration of plain LoRA.
+
+    Raises:
+        ModelError: If the model has none of the targets, or is narrower than the rank.
+    """
     peft = options.table
-    targets = _targets(base, peft)
-    _check_rank(base, targets, peft.rank)
-    config = LoraConfig(
+    targets = target_names(base, peft.targets, peft.layers)
+    check_rank(base, targets, peft.rank)
+    return LoraConfig(
         r=peft.rank,
         lora_alpha=peft.alpha,
         lora_dropout=0.0,
         target_modules=targets,
         modules_to_save=heads_of(base),
-        use_rslora=peft.method == "rslora",
     )
+
+
+def add_to(base: nn.Module, config: PeftConfig, options: MethodOptions) -> tuple[AdaptedModel, AdapterSpec]:
+    """Lets PEFT add what `config` says, from the seed."""
     set_public_name(base, options)
     with torch.random.fork_rng(devices=[]):
         seed_torch(options)
@@ -41,20 +50,15 @@ def wrap(base: nn.Module, options: MethodOptions) -> tuple[AdaptedModel, Adapter
     return model, spec_of(model)
 
 
-def _targets(base: nn.Module, peft: PeftTable) -> list[str]:
-    names = TARGETS.get(getattr(base.config, "model_type", ""), {})
-    targets = [names.get(target, target) for target in peft.targets]
-    linear = {name.rsplit(".", 1)[-1] for name, module in base.named_modules() if isinstance(module, nn.Linear)}
-    missing = [target for target in targets if target not in linear]
-    if missing:
-        offered = ", ".join(sorted(linear - set(HEADS)))
-        raise ModelError(f"peft.targets: this model has no linear module {missing[0]!r}; it has {offered}")
-    return targets
+def check_rank(base: nn.Module, targets: list[str], rank: int) -> None:
+    """Refuses factors that are larger than what they stand for.
 
-
-def _check_rank(base: nn.Module, targets: list[str], rank: int) -> None:
+    Raises:
+        ModelError: If `rank` is above the width of a target.
+    """
+    ends = tuple(f".{target}" for target in targets)
     for name, module in base.named_modules():
-        if name.rsplit(".", 1)[-1] in targets and isinstance(module, nn.Linear):
+        if f".{name}".endswith(ends) and isinstance(module, nn.Linear):
             widest = min(module.in_features, module.out_features)
             if rank > widest:
                 raise ModelError(f"peft.rank: {rank} is above {widest}, the width of {name}; use at most that")

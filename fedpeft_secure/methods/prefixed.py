@@ -42,8 +42,10 @@ class PrefixedModel(nn.Module):
             config: Any = base_model.get_submodule(name).config
             config._attn_implementation = ATTENTION
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
-        """Class scores of a batch; shapes as in `models.MeanPooledClassifier`.
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, *, labels: Tensor | None = None
+    ) -> SequenceClassifierOutput:
+        """Class scores of a batch; shapes as in `models.MeanPooledClassifier`, `labels` as in `label_words`.
 
         Raises:
             ModelError: If a layer did not ask for its prefix.
@@ -55,8 +57,11 @@ class PrefixedModel(nn.Module):
         layers = split.permute(2, 0, 3, 1, 4)  # (keys and values of each layer, batch, heads, tokens, width)
         given = {module: (layers[2 * i], layers[2 * i + 1]) for i, module in enumerate(modules)}
         _given.update(given)
+        asked = {} if labels is None else {"labels": labels}
         try:
-            output: SequenceClassifierOutput = self.base_model(input_ids=input_ids, attention_mask=attention_mask)
+            output: SequenceClassifierOutput = self.base_model(
+                input_ids=input_ids, attention_mask=attention_mask, **asked
+            )
             forgotten = [module for module in modules if module in _given]
         finally:
             for module in modules:

@@ -8,15 +8,22 @@ from torch import nn
 from fedpeft_secure.adapters import AdapterSpec
 from fedpeft_secure.config import PeftTable
 from fedpeft_secure.errors import ModelError
-from fedpeft_secure.methods import bitfit, lora, prefix, prompt
+from fedpeft_secure.methods import adalora, bitfit, bottleneck, dora, full, head, ia3, lora, prefix, prompt, vera
 from fedpeft_secure.methods.base import AdaptedModel, MethodOptions, Wrap
 
 METHODS: Mapping[str, Wrap] = {
     "lora": lora.wrap,
     "rslora": lora.wrap,
+    "dora": dora.wrap,
+    "vera": vera.wrap,
+    "adalora": adalora.wrap,
+    "ia3": ia3.wrap,
+    "adapter": bottleneck.wrap,
     "bitfit": bitfit.wrap,
     "prefix": prefix.wrap,
     "prompt": prompt.wrap,
+    "full": full.wrap,
+    "head": head.wrap,
 }
 
 

@@ -26,9 +26,12 @@ class SelectedModel(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in self.selected)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
-        """Class scores of a batch; shapes as in `models.MeanPooledClassifier`."""
-        output: SequenceClassifierOutput = self.base_model(input_ids=input_ids, attention_mask=attention_mask)
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, *, labels: Tensor | None = None
+    ) -> SequenceClassifierOutput:
+        """Class scores of a batch; shapes as in `models.MeanPooledClassifier`, `labels` as in `label_words`."""
+        asked = {} if labels is None else {"labels": labels}
+        output: SequenceClassifierOutput = self.base_model(input_ids=input_ids, attention_mask=attention_mask, **asked)
         return output
 
     def get_base_model(self) -> nn.Module:

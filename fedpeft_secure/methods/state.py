@@ -6,6 +6,7 @@ from torch import nn
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Entry, Role
 from fedpeft_secure.methods.base import HEADS
+from fedpeft_secure.methods.base_delta import write_base
 from fedpeft_secure.methods.selected import SelectedModel
 
 ADAPTER = "default"
@@ -15,8 +16,17 @@ PROMPT = "prompt_encoder.embedding.weight"
 PROMPT_IN_FILE = "prompt_embeddings"
 """Virtual tokens and prefixes have another name in PEFT's file than in its model."""
 
+MAGNITUDE, WEIGHT = ".lora_magnitude_vector", ".weight"
+"""So are DoRA's magnitudes."""
+
 PREFIX = "base_model.prefix.weight"
 """A prefix of our own."""
+
+BOTTLENECK = ".adapter_"
+"""In the names of all that a bottleneck adapter adds."""
+
+RANK_COUNT = f".ranknum.{ADAPTER}"
+"""AdaLoRA's constant number of triplets, a parameter that nobody trains."""
 
 
 def spec_of(model: nn.Module) -> AdapterSpec:
@@ -35,7 +45,7 @@ def named_trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return {
         public_name(name): parameter
         for name, parameter in model.named_parameters()
-        if f".{ADAPTER}." in name or name.endswith(f".{ADAPTER}")
+        if (f".{ADAPTER}." in name or name.endswith(f".{ADAPTER}")) and not name.endswith(RANK_COUNT)
     }
 
 
@@ -46,7 +56,8 @@ def read_state(model: nn.Module) -> AdapterState:
 
 @torch.no_grad()
 def write_state(model: nn.Module, state: AdapterState) -> None:
-    """Copies `state` into the adapter of `model`."""
+    """Copies `state` into the adapter of `model`, and changes of its base weights into these."""
+    write_base(model, state)
     for name, parameter in named_trainable(model).items():
         parameter.copy_(torch.from_numpy(state[name].copy()))
 
@@ -60,9 +71,9 @@ def train_only(model: nn.Module, spec: AdapterSpec) -> None:
 
 def base_values(model: nn.Module) -> int:
     """How many values the base model has with its head: what full fine-tuning would send."""
-    everything = sum(parameter.numel() for parameter in model.parameters())
+    everything = sum(parameter.numel() for name, parameter in model.named_parameters() if not name.endswith(RANK_COUNT))
     if not isinstance(model, PeftModel):
-        added = [parameter for name, parameter in model.named_parameters() if name == PREFIX]
+        added = [value for name, value in model.named_parameters() if name == PREFIX or BOTTLENECK in name]
         return everything - sum(parameter.numel() for parameter in added)
     # PEFT keeps the original of the trained head, so without the adapter what is left is the model with its head.
     return everything - spec_of(model).size
@@ -71,6 +82,8 @@ def base_values(model: nn.Module) -> int:
 def public_name(name: str) -> str:
     """The name in PEFT's file format: without the adapter's name and the wrapper of saved modules."""
     public = name.replace(f".{ADAPTER}", "").replace(".modules_to_save", "")
+    if public.endswith(MAGNITUDE + WEIGHT):
+        return public.removesuffix(WEIGHT)
     return PROMPT_IN_FILE if public == PROMPT else public
 
 

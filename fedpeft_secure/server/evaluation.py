@@ -7,7 +7,7 @@ import torch
 
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.clients.backbone import Backbone
-from fedpeft_secure.clients.batches import Examples, physical_batches
+from fedpeft_secure.clients.batches import Examples
 
 EVALUATION_BATCH = 64
 
@@ -44,7 +44,7 @@ def predict(backbone: Backbone, state: AdapterState, examples: Examples) -> Pred
     order = np.argsort([len(ids) for ids in examples.token_ids], kind="stable")
     rows = [
         backbone.logits(backbone.model, batch).cpu().numpy()
-        for batch in physical_batches(examples, order, batch_size=EVALUATION_BATCH, device=backbone.device)
+        for batch in backbone.batches(examples, order, batch_size=EVALUATION_BATCH)
     ]
     sorted_logits = np.concatenate(rows)
     logits = np.empty_like(sorted_logits)

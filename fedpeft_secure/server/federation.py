@@ -11,14 +11,19 @@ import dp.noise
 import secagg
 from fedpeft_secure import models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.aggregation import ServerOptimizer, Strategy, choose_strategy, server_optimizer
+from fedpeft_secure.aggregation import RoundStrategy, ServerOptimizer, choose_strategy, server_optimizer
+from fedpeft_secure.aggregation.base_weights import with_unchanged_base
+from fedpeft_secure.allocation.adaptive import decide
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.client_budgets import plan_client_budgets
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.groups import group_indices
+from fedpeft_secure.clients.held_out import hold_out
+from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.clients.memory import memory_file
+from fedpeft_secure.clients.personal import PersonalValues, personal_folder
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
@@ -58,7 +63,7 @@ class Federation:
     data: FederatedData = field(repr=False)
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     backbone: Backbone = field(repr=False)
-    strategy: Strategy
+    strategy: RoundStrategy
     strategy_reason: str
     budgets: tuple[ClientBudget, ...]
     clients: dict[str, Client] = field(repr=False)
@@ -98,12 +103,25 @@ class Federation:
         return tokenise(texts, self.tokenizer, max_length=self.config.model.max_length)
 
 
-def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path: Path, listen: Listener) -> Federation:
-    """Loads data and model, plans budgets and sets up every party.
+def build_federation(
+    config: Config,
+    *,
+    run: str,
+    ledger: dp.Ledger,
+    ledger_path: Path,
+    listen: Listener,
+    store: ActivationStore | None = None,
+) -> Federation:
+    """Loads data and model, plans budgets and sets up every party; `store` as in `load_backbone`.
 
     Raises:
         InputError: If data, model or budgets cannot be used.
     """
+    decisions = {}
+    if config.allocation.strategy == "adaptive":
+        decisions = {decision.client: decision for decision in decide(config)}
+        for decision in decisions.values():
+            listen(Notice(text=decision.description))
     chosen = config.secure_sum.protocol
     config, protocol_reason = with_decided_protocol(config)
     if config.secure_sum.protocol != chosen:
@@ -116,7 +134,9 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     data = load(config.data, clients=config.clients.count, seed=seed)
     listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
     tokenizer = models.load_tokenizer(config.model)
-    backbone, start = load_backbone(config, num_labels=len(data.classes))
+    backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes, store=store)
+    backbone = replace(backbone, spec=strategy.adapter(backbone.spec))
+    start = with_unchanged_base(start, backbone.spec)
     if not by_example:
         budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
     elif any(budget.private for budget in budgets):
@@ -124,6 +144,11 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
     third_party = config.secure_sum.protocol in secagg.ONE_MESSAGE
     keys = _identities(config, third_party=third_party)
     agreed = plan_round(config, run=run, round_number=1, attempt=0, state=start, strategy=strategy, budgets=budgets)
+    fraction = config.data.client_test_fraction
+    split = [
+        hold_out(texts, fraction, seed=seed, client=budget.client)
+        for budget, texts in zip(budgets, data.clients, strict=True)
+    ]
     clients = {
         budget.client: Client(
             name=budget.client,
@@ -140,10 +165,12 @@ def build_federation(config: Config, *, run: str, ledger: dp.Ledger, ledger_path
             randomness=_randomness(config, seed, budget.client),
             identity=keys.identities[budget.client],
             directory=keys.directory,
-            physical_batch=config.training.physical_batch,
+            physical_batch=(decisions[budget.client].batch if decisions else config.training.physical_batch),
             memory_file=memory_file(ledger_path, budget.client),
+            own=PersonalValues(folder=personal_folder(ledger_path, run=run, client=budget.client)),
+            held_out=tokenise(held, tokenizer, max_length=config.model.max_length) if len(held) else None,
         )
-        for budget, texts in zip(budgets, data.clients, strict=True)
+        for budget, (texts, held) in zip(budgets, split, strict=True)
     }
     if not agreed.private:
         _tell_capped_weights(clients, agreed, listen)

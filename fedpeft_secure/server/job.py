@@ -14,12 +14,13 @@ import secagg
 from fedpeft_secure import methods
 from fedpeft_secure.clients.data_guard import check_same_data
 from fedpeft_secure.clients.groups import group_names
+from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Listener, Notice, PhaseStarted, RunStarted
-from fedpeft_secure.per_client import resolve
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.preflight import check
+from fedpeft_secure.resolving import resolve
 from fedpeft_secure.result import AttackRow, Result
 from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run, shows_text, write_atomically
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
@@ -63,7 +64,9 @@ Attack = Callable[[TrainedRun, Listener], tuple[AttackRow, ...]]
 
 
 @contextmanager
-def training_run(config: Config | None, root: Path, *, resume: bool, listen: Listener) -> Iterator[TrainedRun]:
+def training_run(
+    config: Config | None, root: Path, *, resume: bool, listen: Listener, store: ActivationStore | None = None
+) -> Iterator[TrainedRun]:
     """Trains in a run directory, whose lock and ledger stay open for as long as the block lasts.
 
     Args:
@@ -71,6 +74,7 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
         root: the run directory, new unless resuming.
         resume: whether to finish an interrupted run.
         listen: told about progress.
+        store: of an earlier run on the same texts, for what frozen lower layers make of them.
 
     Raises:
         InputError: If the configuration or the directory cannot be used.
@@ -83,7 +87,7 @@ def training_run(config: Config | None, root: Path, *, resume: bool, listen: Lis
         with _removed_on_bad_input(directory, new=not resume):
             ledger = stack.enter_context(dp.Ledger.open(path))
             federation = build_federation(
-                config, run=run_name(directory), ledger=ledger, ledger_path=path, listen=listen
+                config, run=run_name(directory), ledger=ledger, ledger_path=path, listen=listen, store=store
             )
             holders = dict(zip(config.client_names, federation.data.clients, strict=True))
             groups = {name: group_names(texts, config, name) for name, texts in holders.items()}

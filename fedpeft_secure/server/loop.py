@@ -8,6 +8,8 @@ import numpy as np
 
 import secagg
 from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.aggregation.round_strategy import Received
 from fedpeft_secure.budgets import noise_kind
 from fedpeft_secure.client_noise import read_sum
 from fedpeft_secure.engines.dropouts import simulated_dropouts
@@ -63,7 +65,8 @@ def train_rounds(
             plan,
             progress.state,
             federation.clients,
-            dim=federation.trained.size,
+            strategy=federation.strategy,
+            spec=federation.backbone.spec,
             directory=federation.keys.directory,
             key_holder=federation.key_holder,
             drop=simulated_dropouts(config, plan, secure_sum(plan).phases),
@@ -101,9 +104,10 @@ def _close_round(  # noqa: PLR0917 - one caller
 ) -> Progress:
     started = time.perf_counter()
     state, optimizer, below_clip = progress.state, progress.optimizer, None
-    if outcome.aggregate is not None:
-        mean, below_clip = _released(federation, plan, outcome.aggregate)
-        state, optimizer = federation.strategy.apply(state, mean, federation.backbone.spec, optimizer)
+    if outcome.aggregate is not None and outcome.received is not None:
+        received, below_clip = _released(federation, plan, outcome.aggregate, outcome.received)
+        context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
+        state, optimizer = federation.strategy.apply(received, context, optimizer)
         _refuse_useless_step(progress.state, state)
     applied = time.perf_counter()
     quality = _validate(federation, plan, state, listen)
@@ -120,13 +124,15 @@ def _close_round(  # noqa: PLR0917 - one caller
     )
 
 
-def _released(federation: Federation, plan: RoundPlan, aggregate: secagg.Aggregate) -> tuple[np.ndarray, float | None]:
+def _released(
+    federation: Federation, plan: RoundPlan, aggregate: secagg.Aggregate, received: Received
+) -> tuple[Received, float | None]:
     """The mean update that the sum stands for, and the noised share of short updates where the clip norm adapts."""
     noise = federation.budgets[0].client_noise
     if noise is None:
-        return aggregate.mean, None
+        return received, None
     found = read_sum(noise, plan, aggregate, server_noise=lambda: federation.server_noise(plan))
-    return found.mean, found.below_clip
+    return replace(received, means=(found.mean,)), found.below_clip
 
 
 def _validate(federation: Federation, plan: RoundPlan, state: AdapterState, listen: Listener) -> Predictions | None:

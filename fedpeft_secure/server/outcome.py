@@ -5,9 +5,12 @@ import sys
 from typing import Protocol
 
 from fedpeft_secure import methods, models
+from fedpeft_secure.allocation.adaptive import decide
 from fedpeft_secure.budgets import clip_norm_of, noise_kind
+from fedpeft_secure.config import Config
 from fedpeft_secure.doctor import processor, versions
 from fedpeft_secure.result import (
+    AllocationRow,
     AttackRow,
     ClientPrivacy,
     Communication,
@@ -22,6 +25,7 @@ from fedpeft_secure.result import (
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.ledger_heads import ledger_head
+from fedpeft_secure.server.personal import personal_utility
 from fedpeft_secure.server.statements import aggregate_privacy, clients_assumptions
 
 FP32_BYTES = 4
@@ -74,6 +78,7 @@ def build_result(
     config = federation.config
     return Result(
         setup=_setup(federation, progress),
+        personal=personal_utility(federation, progress),
         utility=Utility(
             accuracy=measured.accuracy,
             precision=measured.precision,
@@ -123,7 +128,28 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
         server=config.secure_sum.server,
         train_examples=sum(len(texts) for texts in federation.data.clients),
         public_text=federation.data.public_text,
+        allocation=_allocation(config),
         warnings=_warnings(progress),
+    )
+
+
+def _allocation(config: Config) -> tuple[AllocationRow, ...]:
+    if config.allocation.strategy != "adaptive":
+        return ()
+    return tuple(
+        AllocationRow(
+            client=decision.client,
+            device=decision.device,
+            layers=decision.layers,
+            rank=decision.rank,
+            targets=decision.targets,
+            batch=decision.batch,
+            local_steps=decision.local_steps,
+            memory_bytes=decision.peak_bytes,
+            seconds=decision.seconds,
+            reason=decision.reason,
+        )
+        for decision in decide(config)
     )
 
 

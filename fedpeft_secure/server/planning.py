@@ -1,8 +1,9 @@
 """Makes the round plan: everything public, from the configuration alone."""
 
 from fedpeft_secure.adapters import AdapterState
-from fedpeft_secure.aggregation.base import Strategy
-from fedpeft_secure.allocation import choose_cohort
+from fedpeft_secure.aggregation.base import Weighing
+from fedpeft_secure.aggregation.round_strategy import RoundStrategy
+from fedpeft_secure.allocation import Allotment, choose_cohort, deal_allotments
 from fedpeft_secure.budgets import ClientBudget, clip_norm_of, divisor
 from fedpeft_secure.config import Config
 from fedpeft_secure.plans import GroupRate, OwnTerms, RoundPlan, codec_clip
@@ -15,7 +16,7 @@ def plan_round(
     round_number: int,
     attempt: int,
     state: AdapterState,
-    strategy: Strategy,
+    strategy: RoundStrategy,
     budgets: tuple[ClientBudget, ...],
     gone: frozenset[str] = frozenset(),
     clip_norm: float | None = None,
@@ -47,6 +48,8 @@ def plan_round(
         nominal_batch=training.nominal_batch,
         optimizer=training.optimizer,
         learning_rate=training.learning_rate,
+        proximal=training.proximal,
+        control_variates=training.control_variates,
         clip_norm=clip_norm or config.privacy.clip_norm,
         noise_multiplier=max(budget.noise_multiplier for budget in budgets),
         protocol=sums.protocol,
@@ -59,9 +62,16 @@ def plan_round(
         private=budgets[0].private,
         mechanism="per_example" if noise is None else noise.mechanism,
         count_weight=0.0 if noise is None else noise.count_weight,
+        scaled=strategy.scales,
+        weighing="uniform" if strategy.weighing is Weighing.OWN else config.aggregation.weighing,
+        sums=max(1, strategy.reads.sums),
         own_terms=()
         if noise is not None
-        else tuple(terms for budget in budgets if (terms := _own_terms(config, budget)) is not None),
+        else tuple(
+            terms
+            for budget, allotment in zip(budgets, deal_allotments(config), strict=True)
+            if (terms := _own_terms(config, budget, allotment)) is not None
+        ),
     )
 
 
@@ -80,13 +90,17 @@ def _widest(config: Config, budgets: tuple[ClientBudget, ...]) -> float:
     )
 
 
-def _own_terms(config: Config, budget: ClientBudget) -> OwnTerms | None:
+def _own_terms(config: Config, budget: ClientBudget, allotment: Allotment) -> OwnTerms | None:
     terms = OwnTerms(
         client=budget.client,
         sample_rate=budget.sample_rate,
         clip_norm=clip_norm_of(config, budget),
         nominal_batch=divisor(config, budget),
         groups=tuple(GroupRate(name=group.name, sample_rate=group.sample_rate) for group in budget.groups),
+        rank=allotment.rank,
+        layers=allotment.layers,
+        targets=allotment.targets,
+        local_steps=None if allotment.local_steps == config.training.local_steps else allotment.local_steps,
     )
     common = OwnTerms(
         client=budget.client,

@@ -12,9 +12,11 @@ from pathlib import Path
 import dp
 import secagg
 from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.aggregation import Received
 from fedpeft_secure.budgets import ClientBudget
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import memory_file
+from fedpeft_secure.clients.personal import PersonalValues
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import SeededRandomness
 from fedpeft_secure.config import Config
@@ -40,13 +42,15 @@ class ReplayedRound:
         plan: the replayed round's plan.
         before: the adapter that was sent out.
         transcript: every message.
-        aggregate: the server's result.
+        aggregate: of the last sum.
+        received: all that the server learned.
     """
 
     plan: RoundPlan
     before: AdapterState = field(repr=False)
     transcript: secagg.Transcript = field(repr=False)
     aggregate: secagg.Aggregate
+    received: Received = field(repr=False)
 
 
 def replay_round(
@@ -111,15 +115,22 @@ def replay_round(
             plan,
             state,
             clients,
-            dim=federation.trained.size,
+            strategy=federation.strategy,
+            spec=federation.backbone.spec,
             directory=federation.keys.directory,
             key_holder=_replay_key_holder(federation, config),
             drop={},
             listen=ignore,
         )
-    if outcome.aggregate is None:
+    if outcome.aggregate is None or outcome.received is None:
         raise RunFailedError(f"the replay {name!r} failed: {outcome.failure} {'; '.join(outcome.refusals)}")
-    return ReplayedRound(plan=plan, before=state, transcript=outcome.transcript, aggregate=outcome.aggregate)
+    return ReplayedRound(
+        plan=plan,
+        before=state,
+        transcript=outcome.transcript,
+        aggregate=outcome.aggregate,
+        received=outcome.received,
+    )
 
 
 def _replay_config(config: Config, *, clients: int, protocol: str, nominal_batch: int) -> Config:
@@ -159,6 +170,7 @@ def _replay_client(
         ledger=ledger,
         randomness=SeededRandomness(seed=Seed(Seed(config.seed).entropy("replay", name) % 2**63), client=client),
         memory_file=memory_file(folder / "ledger.sqlite", client),
+        own=PersonalValues(folder=folder / client),
         examples_processed=0,
         training_seconds=0.0,
     )

@@ -3,14 +3,17 @@
 import math
 import time
 
+import numpy as np
 import pytest
 from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 import dp
+from dp.accounting import deltas
 from dp.errors import InvalidParameter, UnreachableBudget, UnsupportedAccounting
-from dp.events import NonPrivate, SampledGaussian
+from dp.events import NonPrivate, PrivacyEvent, SampledGaussian
 
 KNOWN = [  # (q, σ, T) → PLD, RDP, opacus' PRV at δ = 1e-5
     ((0.01, 1.0, 1000), {"pld": 1.828, "rdp": 2.101, "prv": 1.838}),
@@ -206,3 +209,20 @@ def test_a_run_of_many_rounds_and_clients_is_evaluated_quickly():
 def test_next_to_no_noise_has_an_epsilon_and_no_crash(sigma, accountant):
     found = dp.epsilon(noise_multiplier=sigma, sample_rate=0.15, steps=24, delta=1e-5, accountant=accountant)
     assert found > 1e8
+
+
+def test_the_whole_trade_off_of_one_gaussian_is_known() -> None:
+    epsilons = np.array([0.0, 0.5, 1.0, 3.0])
+    event = SampledGaussian(noise_multiplier=1.0, sample_rate=1.0, steps=1)
+    exact = ndtr(0.5 - epsilons) - np.exp(epsilons) * ndtr(-0.5 - epsilons)
+    found = deltas((event,), epsilons, delta=1e-5)
+    assert (found >= exact - 1e-12).all()
+    assert found == pytest.approx(exact, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "events", [(), (NonPrivate(),), (SampledGaussian(noise_multiplier=0, sample_rate=1, steps=1),)]
+)
+def test_there_is_no_trade_off_without_noise(events: tuple[PrivacyEvent, ...]) -> None:
+    with pytest.raises(UnsupportedAccounting):
+        deltas(events, np.array([1.0]), delta=1e-5)

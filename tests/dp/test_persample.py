@@ -7,7 +7,7 @@ from torch import nn
 from dp.errors import NotPerExample, UnsupportedParameter
 from dp.oracle import per_example_gradients
 from dp.persample import wrap
-from dp.rules import EXACT_RULES
+from dp.rules import EXACT_RULES, whole_layer_rule
 from dp.strategies import ByHooks
 
 from .models import TINY, batch_for, example_losses, minilm, with_lora
@@ -144,6 +144,50 @@ def test_a_rule_for_a_raw_parameter_is_used():
         return of(x).square().sum(dim=1)
 
     assert largest_error(captured(module, batch, loss), per_example_gradients(model, batch, loss)) < 1e-5
+
+
+class Formula(nn.Module):
+    """Parameters in a dictionary and in a part that is applied twice: no layer of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.ParameterDict({"only": nn.Parameter(torch.randn(4))})
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.inner(self.scale["only"] * torch.tanh(self.inner(x)))
+
+
+def test_a_layer_with_a_formula_of_its_own_is_pulled_back_as_a_whole():
+    torch.manual_seed(0)
+    model, batch = nn.Sequential(nn.Linear(3, 4), Formula()), torch.randn(5, 7, 3)
+    assert wrap(model).strategy.name == "microbatches"
+    module = wrap(model, rules={Formula: whole_layer_rule})
+    assert module.strategy.name == "hooks"
+
+    def loss(of, x):
+        return of(x).square().sum(dim=(1, 2)) + of(2 * x).sum(dim=(1, 2))  # used twice
+
+    truth = per_example_gradients(model, batch, loss)
+    assert len(truth) == 5
+    assert largest_error(captured(module, batch, loss), truth) < 1e-5
+    assert not model[1]._forward_hooks
+    nothing = module.strategy.clip(model, batch[:0], loss, clip_norm=1.0)
+    assert not any(value.any() for value in nothing.sums.values())
+
+
+def test_frozen_parts_of_a_whole_layer_get_no_gradient():
+    torch.manual_seed(0)
+    model, batch = Formula(), torch.randn(5, 7, 4)
+    model.inner.requires_grad_(False)
+    module = wrap(model, rules={Formula: whole_layer_rule})
+
+    def loss(of, x):
+        return of(x).square().sum(dim=(1, 2))
+
+    truth = per_example_gradients(model, batch, loss)
+    assert list(truth) == ["scale.only"]
+    assert largest_error(captured(module, batch, loss), truth) < 1e-5
 
 
 def test_a_model_without_trainable_parameters_is_refused():

@@ -14,12 +14,15 @@ from transformers import (
     BertModel,
     DistilBertConfig,
     DistilBertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
     T5Config,
     T5EncoderModel,
+    T5ForConditionalGeneration,
 )
 
 import dp
@@ -82,6 +85,35 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
         decoder_start_token_id=0,
     )
     return _save(tmp_path_factory.mktemp("models") / "tiny-t5", lambda: T5EncoderModel(config), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_t5_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 of two layers of width 32 on either side, which answers in words."""
+    tokenizer = _unigrams()
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2, decoder_start_token_id=0
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny-t5-whole"
+    return _save(folder, lambda: T5ForConditionalGeneration(config), tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder of two layers of width 32; it pads with its end-of-text token, as many do."""
+    tokenizer = _byte_pairs(template=False)
+    tokenizer.pad_token = tokenizer.eos_token
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        max_position_embeddings=64,
+        num_key_value_heads=1,
+        bos_token_id=0,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+        **SIZE,
+    )
+    return _save(tmp_path_factory.mktemp("models") / "tiny-llama", lambda: LlamaForCausalLM(config), tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -199,7 +231,7 @@ def _word_pieces() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **BERT_MARKS)
 
 
-def _byte_pairs() -> PreTrainedTokenizerFast:
+def _byte_pairs(*, template: bool = True) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -210,9 +242,10 @@ def _byte_pairs() -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(), trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
+    if template:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ROBERTA_MARKS)
 
 

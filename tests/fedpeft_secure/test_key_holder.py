@@ -14,6 +14,7 @@ from fedpeft_secure.engines.in_process import run_round
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import ignore
 from fedpeft_secure.key_holder import LOCK, STATE, SimulatedKeyHolder, answer_request, make_key_holder
+from fedpeft_secure.secure_sums import sum_plan
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.job import training_run
 from fedpeft_secure.server.planning import plan_round
@@ -188,7 +189,8 @@ def play(federation, **changes):
         plan,
         federation.start,
         federation.clients,
-        dim=federation.trained.size,
+        strategy=federation.strategy,
+        spec=federation.backbone.spec,
         directory=federation.keys.directory,
         key_holder=federation.key_holder,
         drop={},
@@ -250,7 +252,8 @@ def test_the_key_holder_has_terms_of_its_own(make_federation):
 def test_two_rounds_side_by_side_do_not_bring_a_used_key_back(make_plan):
     keys = secagg.Cohort.with_key_holder(make_plan().cohort)
     party = SimulatedKeyHolder(keys=keys, min_cohort=3, seed=Seed(0))
-    sessions = [party.session(make_plan(protocol="helper", attempt=attempt), dim=3) for attempt in (0, 1)]
+    plans = [make_plan(protocol="helper", attempt=attempt) for attempt in (0, 1)]
+    sessions = [party.session(plan, sum_plan(plan, dim=3, directory=keys.directory)) for plan in plans]
     (first, _), (second, _) = (session.step(()) for session in sessions)
     party.keep(first.memory)
     with pytest.raises(secagg.RefusedError, match="another session of this key holder"):
@@ -261,4 +264,5 @@ def test_two_rounds_side_by_side_do_not_bring_a_used_key_back(make_plan):
 def test_a_plain_round_has_no_third_party(make_plan):
     keys = secagg.Cohort.with_key_holder(NAMES)
     party = SimulatedKeyHolder(keys=keys, min_cohort=3, seed=Seed(0))
-    assert party.session(make_plan(protocol="plain"), dim=3) is None
+    plan = make_plan(protocol="plain")
+    assert party.session(plan, sum_plan(plan, dim=3, directory=keys.directory)) is None

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
@@ -375,9 +376,9 @@ def test_other_architectures_run_the_whole_job(tiny_config, tmp_path, request, a
 @pytest.mark.parametrize(
     ("method", "architecture"),
     [
-        ("bitfit", "tiny_bert"),
+        *((method, "tiny_bert") for method in sorted(methods.METHODS) if method != "lora"),
+        ("dora", "tiny_t5"),
         ("prompt", "tiny_t5"),
-        ("prefix", "tiny_roberta"),
         ("prefix", "tiny_t5"),
         ("rslora", "tiny_distilbert"),
     ],
@@ -389,10 +390,68 @@ def test_other_methods_run_the_whole_job(tiny_config, tmp_path, request, method,
     result = run(tiny_config(settings), out=tmp_path / "run")
     assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
     assert result.setup.method.startswith(method)
-    assert result.setup.strategy == ("fedsvd" if method == "rslora" else "fedit")
+    strategies = {"rslora": "fedsvd", "dora": "fedsvd", "adalora": "adalora"}
+    assert result.setup.strategy == strategies.get(method, "fedit")
     loaded = methods.read_state(fedpeft_secure.models.load(tmp_path / "run"))
     assert loaded.to_bytes() == _adapter(tmp_path / "run")
     assert [row.value for row in result.attacks if row.attack == "span"] == [None] * 4 * bool(attacks)
+    if method == "adalora":
+        singular = [value for name, value in loaded.values.items() if name.endswith("lora_E")]
+        assert sum(np.count_nonzero(value) for value in singular) == 4, "half of the triplets are pruned by the end"
+
+
+@pytest.mark.parametrize("method", ["adapter", "full", "dora"])
+def test_the_top_layer_only_with_what_lies_below_it_kept(tiny_config, tmp_path, method):
+    settings = {"peft.method": method, "peft.layers": 1, "training.local_steps": 4}
+    kept, anew = (
+        run(tiny_config(_quick(settings | {"training.activation_cache_mib": mib})), out=tmp_path / str(mib))
+        for mib in (64, 0)
+    )
+    assert kept.utility.loss == pytest.approx(anew.utility.loss, rel=1e-3)
+    state = methods.read_state(fedpeft_secure.models.load(tmp_path / "64"))
+    assert not any(".layer.0." in name for name in state.values)
+    assert any(".layer.1." in name for name in state.values)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("tiny_t5_whole", "seq2seq", "lora"),
+        ("tiny_t5_whole", "seq2seq", "prefix"),
+        ("tiny_llama", "auto", "lora"),
+        ("tiny_llama", "causal", "ia3"),
+    ],
+)
+def test_models_that_answer_in_words_run_the_whole_job(tiny_config, tmp_path, request, case):
+    architecture, task, method = case
+    path = request.getfixturevalue(architecture)
+    settings = {"model.name": str(path), "model.task": task, "peft.method": method}
+    heard = []
+    result = run(tiny_config(_quick(settings)), out=tmp_path / "run", listen=heard.append)
+    assert any("gradients of single examples: by hooks" in getattr(event, "text", "") for event in heard)
+    assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
+    loaded = fedpeft_secure.models.load(tmp_path / "run")
+    assert methods.read_state(loaded).to_bytes() == _adapter(tmp_path / "run")
+    assert _accuracy_by_hand(tmp_path / "run", loaded) == pytest.approx(result.utility.accuracy, abs=1e-9)
+
+
+def _accuracy_by_hand(out: Path, model) -> float:
+    """Each test text by itself, through the public way to load a run."""
+    import torch
+
+    from fedpeft_secure.data import load
+    from fedpeft_secure.seeds import Seed
+
+    config = read_run(out).config
+    tokenizer = fedpeft_secure.models.load_tokenizer(config.model)
+    test = load(config.data, clients=config.clients.count, seed=Seed(config.seed)).test
+    right = 0
+    for text, label in zip(test.texts, test.labels, strict=True):
+        batch = tokenizer([text], truncation=True, max_length=config.model.max_length, return_tensors="pt")
+        with torch.no_grad():
+            scores = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        right += int(scores.argmax() == label)
+    return right / len(test)
 
 
 def test_the_default_model_and_data_on_a_small_cohort(tmp_path):

@@ -137,6 +137,25 @@ def test_an_alias_is_the_packaged_model_under_its_public_name() -> None:
     assert (Path(source.location) / "model.safetensors").is_file()
 
 
+def test_a_gguf_file_is_found_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "small.gguf").touch()
+    source = models.find_model(str(tmp_path / "small.gguf"))
+    assert source == models.ModelSource(location=str(tmp_path), public_name="small.gguf", gguf_file="small.gguf")
+    assert source.format == {"gguf_file": "small.gguf"}
+    (tmp_path / "small.bin").touch()
+    with pytest.raises(ModelError, match=r"^model.name: there is no folder"):
+        models.find_model(str(tmp_path / "small.bin"))
+
+
+def test_a_broken_gguf_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF, or not")
+    with pytest.raises(
+        ModelError, match=r"^model.name: cannot load 'broken.gguf' \(.*\); use a whole GGUF file"
+    ) as caught:
+        load(tmp_path / "broken.gguf")
+    assert "\n" not in str(caught.value)
+
+
 def test_an_alias_without_its_package_is_the_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(models.ALIASES, "minilm", ("no_such_package", "model", "org/model"))
     assert models.find_model("minilm") == models.ModelSource(location="org/model", public_name="org/model")

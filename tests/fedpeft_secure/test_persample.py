@@ -61,3 +61,17 @@ def test_the_log_says_how_where_it_matters(tiny_config, tmp_path, epsilon):
         build_federation(config, run="run", ledger=ledger, ledger_path=path, listen=heard.append)
     notices = [event.text for event in heard if isinstance(event, Notice)]
     assert any(text.startswith("gradients of single examples: by hooks") for text in notices) == (epsilon == 8.0)
+
+
+def test_large_tables_are_trained_singly_whatever_the_hooks_could_do(tiny_config, tiny_roberta, monkeypatch):
+    from fedpeft_secure import persample
+
+    config = tiny_config({"model.name": str(tiny_roberta), "peft.method": "full"})
+    loaded, _ = load_backbone(config, num_labels=2)
+    assert loaded.per_example.strategy.name == "hooks"
+    values = 600 * 32 + 66 * 32 + 32  # words, positions, the only type
+    assert persample.embedding_row_bytes(loaded.model, 8) == 4 * 8 * values
+    monkeypatch.setattr(persample, "LARGEST_ROWS_BYTES", 4 * 8 * values - 1)
+    again, _ = load_backbone(config, num_labels=2)
+    assert again.per_example.strategy.name == "microbatches"
+    assert "rows for its embeddings would take" in again.per_example.reason

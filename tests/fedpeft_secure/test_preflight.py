@@ -19,6 +19,18 @@ def test_the_default_and_the_tiny_configuration_pass(tiny_config: Callable[..., 
     ("overrides", "message"),
     [
         ({"clients.per_round": 6}, "clients.per_round: 6 of 5 clients cannot take part; lower it or raise"),
+        (
+            {"clients.over_selection": 0.2},
+            "clients.over_selection: 6 of 5 clients would be asked; lower it or clients.per_round",
+        ),
+        (
+            {"clients.count": 20, "clients.per_round": 10, "clients.over_selection": 0.4},
+            "clients.over_selection: 4 clients would be cut off, more than the sum bears to lose; lower it or raise",
+        ),
+        (
+            {"training.proximal": 3.0, "training.learning_rate": 0.5},
+            "training.proximal: 3 times training.learning_rate = 0.5 is above 1, .* lower one",
+        ),
         ({"secure_sum.min_cohort": 6}, "secure_sum.min_cohort: a cohort of 5 .* never has 6 survivors; lower it"),
         ({"clients.count": 4, "clients.per_round": 4}, r"clients.per_round: .* the smallest cohort that works has 5"),
         ({"secure_sum.dropout_fraction": 0.6}, "clients.per_round: with the .* lower adversarial_fraction or"),
@@ -60,7 +72,7 @@ def test_the_default_and_the_tiny_configuration_pass(tiny_config: Callable[..., 
             {"secure_sum.protocol": "ckks", "secure_sum.server": "curious", "secure_sum.bits": 32, **MANY},
             'secure_sum.bits: no parameters at 128 bits .* or use protocol = "helper"',
         ),
-        ({"allocation.strategy": "adaptive"}, 'allocation.strategy: .* use "uniform"'),
+        ({"allocation.round_seconds": 9.0}, 'allocation.devices: nothing looks at devices .* use "adaptive"'),
         ({"aggregation.strategy": "fedavgg"}, "aggregation.strategy: no strategy 'fedavgg'; there are auto, fedit"),
     ],
 )

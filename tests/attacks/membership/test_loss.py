@@ -4,7 +4,8 @@ import pytest
 from attacks import Granularity
 from attacks.membership import CalibratedMembership, LossMembership
 from attacks.suite.case import Case, open_case
-from attacks.suite.members import match_classes, server_step
+from attacks.suite.members import match_classes
+from attacks.suite.membership_rules import server_step
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.server.evaluation import predict
@@ -25,7 +26,7 @@ def test_scores_are_losses_of_the_revealed_model(case: Case) -> None:
     candidates = federation.validation
 
     def apply(before: AdapterState, observed: np.ndarray) -> AdapterState:
-        return server_step(case, before, observed)
+        return server_step(case, case.plan, before, observed)
 
     shared = {"backbone": federation.backbone, "candidates": candidates, "apply": apply}
     rng = np.random.default_rng(0)
@@ -48,7 +49,7 @@ def test_a_batch_of_one_lowers_its_own_loss_and_raises_that_of_the_other_class(c
     attack = CalibratedMembership(
         backbone=case.federation.backbone,
         candidates=case.federation.tokenise(joined),
-        apply=lambda before, observed: server_step(case, before, observed),
+        apply=lambda before, observed: server_step(case, case.plan, before, observed),
     )
     scores = attack.run(view, rng=np.random.default_rng(0)).scores
     assert scores[0] > 0 > scores[1:].mean()

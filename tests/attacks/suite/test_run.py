@@ -82,3 +82,12 @@ def test_no_attacks_means_no_rows_and_no_record_means_an_error(tiny_config: Make
             file.unlink()
         with pytest.raises(AttackError, match="no recorded round"):
             run_attacks(trained, ignore)
+
+
+@pytest.mark.slow
+def test_every_other_membership_attack_can_be_asked_for(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    names = ["update-cosine", "lira-offline", "rmia", "quantile"]
+    with training_run(tiny_config({"attacks.run": names}), tmp_path / "run", resume=False, listen=ignore) as trained:
+        rows = run_attacks(trained, ignore)
+    assert [(row.attack, row.view) for row in rows] == [(name, view) for name in names for view in VIEWS]
+    assert all(row.value is not None and row.null is not None for row in rows)

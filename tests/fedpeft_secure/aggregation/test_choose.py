@@ -10,6 +10,7 @@ from fedpeft_secure.aggregation import Reads, choose_strategy
 from fedpeft_secure.aggregation.choose import STRATEGIES
 from fedpeft_secure.aggregation.fedit import FedIT
 from fedpeft_secure.aggregation.fedsvd import FedSVD
+from fedpeft_secure.aggregation.on_tensors import OnTensors
 from fedpeft_secure.errors import ConfigError
 
 MakeConfig = Callable[..., Config]
@@ -36,20 +37,22 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", list(STRATEGIES))
 def test_a_strategy_is_found_by_its_name(name: str, tiny_config: MakeConfig) -> None:
-    strategy, reason = choose_strategy(tiny_config({"aggregation.strategy": name}))
+    settings = {"training.server_optimizer": "sgd", "training.server_learning_rate": 1.0, "privacy.epsilon": "inf"}
+    settings["secure_sum.protocol"] = "plain" if name == "flora" else "masked"
+    strategy, reason = choose_strategy(tiny_config({**settings, "aggregation.strategy": name}))
     assert strategy.name == name
     assert reason == "named in the configuration"
 
 
 def test_under_privacy_auto_takes_the_strategy_with_noise_in_one_factor(tiny_config: MakeConfig) -> None:
     strategy, reason = choose_strategy(tiny_config())
-    assert isinstance(strategy, FedSVD)
+    assert strategy == OnTensors(strategy=FedSVD())
     assert reason.startswith("under DP: noise enters B only")
 
 
 def test_without_privacy_auto_trains_both_factors(tiny_config: MakeConfig) -> None:
     strategy, reason = choose_strategy(tiny_config({"privacy.epsilon": "inf"}))
-    assert isinstance(strategy, FedIT)
+    assert strategy == OnTensors(strategy=FedIT())
     assert reason.startswith("without DP: both factors learn")
 
 
@@ -62,7 +65,8 @@ def test_an_unknown_name_lists_what_there_is(tiny_config: MakeConfig) -> None:
     with pytest.raises(ConfigError) as caught:
         choose_strategy(tiny_config({"aggregation.strategy": "fedavg"}))
     assert str(caught.value) == (
-        "aggregation.strategy: no strategy 'fedavg'; there are auto, fedit, ffa, fedsvd, "
+        "aggregation.strategy: no strategy 'fedavg'; there are auto, fedit, ffa, fedsvd, rolora, hetlora, flexlora, "
+        "fedex, lora_fair, fedask, product_sketch, flora, rank_slots, "
         'or "package.module:Name" for your own'
     )
 
@@ -70,7 +74,7 @@ def test_an_unknown_name_lists_what_there_is(tiny_config: MakeConfig) -> None:
 @pytest.mark.usefixtures("plugin")
 def test_ones_own_strategy_by_import_path(tiny_config: MakeConfig) -> None:
     strategy, reason = choose_strategy(tiny_config({"aggregation.strategy": "my_strategies:Mine"}))
-    assert isinstance(strategy, FedIT)
+    assert strategy == OnTensors(strategy=FedIT())
     assert reason == "named in the configuration"
 
 
@@ -103,8 +107,9 @@ def test_individual_updates_may_be_read_from_a_plain_sum(tiny_config: MakeConfig
     assert choose_strategy(config)[0].reads is Reads.INDIVIDUAL
 
 
-def test_no_built_in_strategy_needs_individual_updates() -> None:
-    assert all(kind().reads is Reads.SUM for kind in STRATEGIES.values())
+def test_one_built_in_strategy_needs_individual_updates() -> None:
+    assert [name for name, kind in STRATEGIES.items() if kind().reads is Reads.INDIVIDUAL] == ["flora"]
+    assert [name for name, kind in STRATEGIES.items() if kind().reads is Reads.TWO_SUMS] == ["lora_fair", "fedask"]
     assert all(kind().name == name for name, kind in STRATEGIES.items())
 
 

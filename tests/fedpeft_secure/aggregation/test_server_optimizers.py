@@ -4,7 +4,7 @@ import torch
 
 from fedpeft_secure.adapters import AdapterSpec, Entry, Role
 from fedpeft_secure.aggregation import server_optimizer
-from fedpeft_secure.aggregation.server_optimizers import FedAdamW, FedAvg, decayed_rate
+from fedpeft_secure.aggregation.server_optimizers import FedAdamW, FedAvg, FedOpt, decayed_rate
 from fedpeft_secure.config import TrainingConfig
 
 TRAINED = AdapterSpec(
@@ -61,10 +61,48 @@ def test_fedavg_with_a_falling_rate() -> None:
     assert np.allclose(np.diff([0.0, *seen]), [0.5, 0.375, 0.25, 0.125, 0.0])
 
 
+def test_momentum_is_pytorchs() -> None:
+    parameter = torch.nn.Parameter(torch.from_numpy(START.copy()))
+    reference = torch.optim.SGD([parameter], lr=0.3, momentum=0.8)
+    values, optimizer = START, FedAvg(learning_rate=0.3, momentum=0.8)
+    for change in CHANGES:
+        parameter.grad = torch.from_numpy(-change)
+        reference.step()
+        values, optimizer = optimizer.step(values, change)
+        assert np.allclose(values, parameter.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_fedadagrad_without_a_running_mean_is_pytorchs_adagrad() -> None:
+    parameter = torch.nn.Parameter(torch.from_numpy(START.copy()))
+    reference = torch.optim.Adagrad([parameter], lr=0.2, initial_accumulator_value=1e-6, eps=1e-3)
+    values, optimizer = START, FedOpt(learning_rate=0.2, rule="adagrad", beta1=0.0)
+    for change in CHANGES:
+        parameter.grad = torch.from_numpy(-change)
+        reference.step()
+        values, optimizer = optimizer.step(values, change)
+        assert np.allclose(values, parameter.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("rule", "second"), [("adam", 0.99 * 1e-6 + 0.01 * 4), ("yogi", 1e-6 + 0.01 * 4)])
+def test_adam_forgets_and_yogi_moves_towards_the_square(rule: str, second: float) -> None:
+    moved, optimizer = FedOpt(learning_rate=0.5, rule=rule).step(np.zeros(1), np.array([2.0]))
+    assert optimizer.arrays()["square"] == pytest.approx(second)
+    assert moved == pytest.approx(0.5 * 0.1 * 2 / (second**0.5 + 1e-3))
+    _, later = optimizer.step(moved, np.array([0.1]))  # the square of the change is now below what is remembered
+    expected = {"adam": 0.99 * second + 0.01 * 0.01, "yogi": second - 0.01 * 0.01}[rule]
+    assert later.arrays()["square"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
-    "optimizer", [FedAdamW(learning_rate=0.1, decay_steps=9), FedAvg(learning_rate=0.1, decay_steps=9)]
+    "optimizer",
+    [
+        FedAdamW(learning_rate=0.1, decay_steps=9),
+        FedAvg(learning_rate=0.1, decay_steps=9),
+        FedAvg(learning_rate=0.1, momentum=0.9),
+        *(FedOpt(learning_rate=0.1, rule=rule) for rule in ("adam", "yogi", "adagrad")),
+    ],
 )
-def test_a_restored_optimiser_goes_on_exactly(optimizer: FedAdamW | FedAvg) -> None:
+def test_a_restored_optimiser_goes_on_exactly(optimizer: FedAdamW | FedAvg | FedOpt) -> None:
     values, state = START, optimizer
     for change in CHANGES[:3]:
         values, state = state.step(values, change)
@@ -143,6 +181,20 @@ def test_the_last_round_of_a_linear_schedule_still_counts() -> None:
         before = values
         values, optimizer = optimizer.step(values, np.ones(1))
     assert (values - before)[0] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("name", "rule"), [("adam", "adam"), ("yogi", "yogi"), ("adagrad", "adagrad")])
+def test_the_adaptive_optimisers_are_named_in_the_configuration(name: str, rule: str) -> None:
+    found = server_optimizer(TrainingConfig.model_validate({"server_optimizer": name}), TRAINED, private=True)
+    assert isinstance(found, FedOpt)
+    assert found.rule == rule
+    assert found.factors is not None
+    assert found.decay_steps == 24
+
+
+def test_momentum_is_named_in_the_configuration() -> None:
+    training = TrainingConfig(server_optimizer="momentum", server_momentum=0.7)
+    assert server_optimizer(training, TRAINED, private=False).momentum == 0.7  # type: ignore[attr-defined]
 
 
 def test_the_head_learns_faster_than_the_factors_under_adamw_only() -> None:

@@ -41,3 +41,8 @@ def test_who_has_left_is_never_chosen_and_the_others_go_on(tiny_config: MakeConf
     assert set().union(*cohorts) == set(config.client_names) - gone
     few = choose_cohort(config, 1, gone=frozenset(config.client_names[:8]))
     assert set(few) == set(config.client_names[8:])
+
+
+def test_over_selection_asks_more_clients_than_a_round_waits_for(tiny_config: MakeConfig) -> None:
+    config = tiny_config({"clients.count": 12, "clients.per_round": 6, "clients.over_selection": 0.25})
+    assert {len(choose_cohort(config, number)) for number in range(1, 20)} == {8}

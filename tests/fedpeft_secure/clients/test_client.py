@@ -380,7 +380,7 @@ def test_what_is_sent_decodes_to_the_encoded_update(
 
     def spy(*args: object) -> object:
         update = original(*args)  # type: ignore[arg-type]
-        updates.append(one.client.strategy.encode(update.delta, one.client.backbone.spec))
+        updates.append(one.client.strategy.strategy.encode(update.delta, one.client.backbone.spec))
         return update
 
     monkeypatch.setattr(client_module, "train_locally", spy)

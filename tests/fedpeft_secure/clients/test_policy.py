@@ -167,3 +167,18 @@ def test_a_client_holds_the_server_to_its_own_terms_and_to_nobody_elses(make_pla
             policy.check(plan.model_copy(update={"own_terms": dropped}), client=ME, budget=budget())
     with pytest.raises(PolicyError, match="the plan gives it terms twice"):
         policy.check(plan.model_copy(update={"own_terms": (mine, mine)}), client=ME, budget=budget())
+
+
+@pytest.mark.parametrize("change", [{"rank": 1}, {"layers": 1}, {"targets": ("query",)}, {"local_steps": 2}])
+@pytest.mark.parametrize("whose", [ME, "client-1"])
+def test_nobody_can_be_given_another_part_of_the_module(
+    change: dict[str, object], whose: str, make_plan: Callable[..., RoundPlan]
+) -> None:
+    """Not even others: a slot that they no longer fill would show this client."""
+    common = {"sample_rate": 0.25, "clip_norm": 1.0, "nominal_batch": 10}
+    agreed = make_plan(own_terms=(OwnTerms(client=whose, **common),))
+    policy = ClientPolicy(**{**{name: getattr(POLICY, name) for name in POLICY.__slots__}, "agreed": agreed})
+    policy.check(agreed, client=ME, budget=budget())
+    lied = make_plan(own_terms=(OwnTerms(client=whose, **common, **change),))
+    with pytest.raises(PolicyError, match=r"another part of the module|is not what was agreed"):
+        policy.check(lied, client=ME, budget=budget())

@@ -11,6 +11,7 @@ from dp.oracle import per_example_gradients
 from dp.sampling import SeededPoisson
 from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterState, Role
+from fedpeft_secure.allocation.allotment import Allotment, first_slots, masked
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Batch, Examples, physical_batches
 from fedpeft_secure.clients.training import LocalTask, LocalUpdate, draw_sample, train_locally
@@ -263,7 +264,7 @@ def test_the_given_state_is_not_changed(backbone: Backbone, state: AdapterState,
 
 
 def test_a_repr_shows_nothing_private() -> None:
-    shown = repr(LocalUpdate(delta={"a": np.array([0.125])}, examples=77))
+    shown = repr(LocalUpdate(delta={"a": np.array([0.125])}, mean_gradient={"a": np.array([0.25])}, examples=77))
     assert "0.125" not in shown
     assert "77" not in shown
 
@@ -279,3 +280,77 @@ def test_each_group_is_sampled_at_its_own_rate(examples: Examples, make_plan: Ca
     assert len(chosen) == pytest.approx(0.35 * count, rel=0.1)
     with pytest.raises(PolicyError, match="these examples have no groups"):
         draw_sample(examples, plan, SeededPoisson(np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("how", [(0.0, "sgd"), (0.7, "sgd"), (0.7, "adamw")])
+def test_slots_that_a_client_has_not_stay_as_they_are(
+    how: tuple[float, str],
+    backbone: Backbone,
+    state: AdapterState,
+    examples: Examples,
+    task: Callable[..., LocalTask],
+) -> None:
+    """Their gradients are exactly zero, so that only noise could move them."""
+    masks = first_slots(backbone.spec, Allotment(client="c", rank=1))
+    noise_multiplier, optimizer = how
+    given = replace(task(noise_multiplier=noise_multiplier, optimizer=optimizer, samples=(CHOSEN, CHOSEN)), masks=masks)
+    given = replace(given, plan=given.plan.model_copy(update={"local_steps": 2}))
+    delta = train_locally(backbone, masked(state, masks), examples, given).delta
+    assert len(masks) == 8
+    for name, mask in masks.items():
+        assert (delta[name] * (1 - mask) == 0).all()
+        assert np.abs(delta[name] * mask).max() > 0
+
+
+def test_a_client_of_smaller_rank_trains_as_a_smaller_model(
+    backbone: Backbone, state: AdapterState, examples: Examples, task: Callable[..., LocalTask]
+) -> None:
+    """The rows of zeros add nothing to any example's norm: with and without the mask the clipped sums are the same."""
+    masks = first_slots(backbone.spec, Allotment(client="c", rank=1))
+    given = task(noise_multiplier=1e-9, clip_norm=0.05)
+    cut = masked(state, masks)
+    with_mask = train_locally(backbone, cut, examples, replace(given, masks=masks)).delta
+    without = train_locally(backbone, cut, examples, task(noise_multiplier=1e-9, clip_norm=0.05)).delta
+    assert_close(with_mask, without)
+
+
+@pytest.mark.parametrize("noise_multiplier", [0.0, 0.7])
+def test_the_proximal_term_pulls_back_to_the_start(
+    noise_multiplier: float, backbone: Backbone, start: AdapterState, examples: Examples, task
+) -> None:
+    samples = (CHOSEN, [1, 4, 5])
+    free, held = (
+        train_locally(
+            backbone, start, examples, task(samples=samples, local_steps=2, noise_multiplier=noise_multiplier, **more)
+        )
+        for more in ({}, {"proximal": 0.4})
+    )
+    first = train_locally(backbone, start, examples, task(noise_multiplier=noise_multiplier))
+    # the second gradient is taken at the same weights, so that the difference is the pull alone: −η μ (w − w_start)
+    for name, delta in held.delta.items():
+        np.testing.assert_allclose(delta, free.delta[name] - 0.5 * 0.4 * first.delta[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("noise_multiplier", [0.0, 0.7])
+def test_the_mean_gradient_is_what_the_steps_went_down(
+    noise_multiplier: float, backbone: Backbone, start: AdapterState, examples: Examples, task
+) -> None:
+    samples = (CHOSEN, [1, 4, 5])
+    update = train_locally(
+        backbone, start, examples, task(samples=samples, local_steps=2, noise_multiplier=noise_multiplier)
+    )
+    for name, mean in update.mean_gradient.items():
+        np.testing.assert_allclose(update.delta[name], -0.5 * 2 * mean, atol=1e-6)
+
+
+def test_a_correction_is_added_to_every_gradient_but_not_to_what_is_remembered(
+    backbone: Backbone, start: AdapterState, examples: Examples, task
+) -> None:
+    correction = {"base_model.model.classifier.bias": np.array([0.3, -0.2], dtype=np.float32)}
+    free, corrected = (
+        train_locally(backbone, start, examples, replace(task(noise_multiplier=0.0), correction=given))
+        for given in ({}, correction)
+    )
+    for name, delta in corrected.delta.items():
+        np.testing.assert_allclose(delta, free.delta[name] - 0.5 * correction.get(name, 0.0), atol=1e-6)
+        np.testing.assert_allclose(corrected.mean_gradient[name], free.mean_gradient[name], atol=1e-7)

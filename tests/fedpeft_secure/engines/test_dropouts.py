@@ -46,3 +46,22 @@ def test_a_resumed_simulation_loses_the_same_clients(
     rounds = [vanished(config, make_plan(round=number)) for number in range(1, 20)]
     assert rounds == [vanished(config, make_plan(round=number)) for number in range(1, 20)]
     assert rounds != [vanished(config, make_plan(round=number, attempt=1)) for number in range(1, 20)]
+
+
+def test_a_round_that_asks_more_clients_waits_for_the_fastest_only(
+    tiny_config: Callable[..., Config], make_plan: Callable[..., RoundPlan]
+) -> None:
+    config = tiny_config({"clients.per_round": 4})  # of the five of the plan's cohort
+    late = [vanished(config, make_plan(round=number)) for number in range(1, 101)]
+    assert all(set(gone) == {"upload"} and len(gone["upload"]) == 1 for gone in late)
+    assert {name for gone in late for name in gone["upload"]} == set(make_plan().cohort)
+    assert late == [vanished(config, make_plan(round=number)) for number in range(1, 101)]
+
+
+def test_who_vanished_is_not_cut_off_as_well(
+    tiny_config: Callable[..., Config], make_plan: Callable[..., RoundPlan]
+) -> None:
+    config = tiny_config({"clients.per_round": 4, "clients.simulated_dropout": 0.3})
+    for number in range(1, 60):
+        gone = [name for names in vanished(config, make_plan(round=number)).values() for name in names]
+        assert len(gone) == len(set(gone)) >= 1

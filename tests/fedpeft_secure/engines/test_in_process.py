@@ -8,6 +8,7 @@ import dp
 import secagg
 from fedpeft_secure.adapters import AdapterSpec
 from fedpeft_secure.aggregation import Strategy
+from fedpeft_secure.aggregation.on_tensors import OnTensors
 from fedpeft_secure.clients import client as client_module
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import load_memory
@@ -61,7 +62,8 @@ def play(
         plan or plan_of(federation),
         federation.start,
         federation.clients,
-        dim=federation.trained.size,
+        strategy=federation.strategy,
+        spec=federation.backbone.spec,
         directory=federation.keys.directory,
         drop=drop or {},
         listen=listen,
@@ -76,9 +78,11 @@ def test_the_aggregate_is_the_weighted_mean_of_what_clients_encoded(
     encoded: list[np.ndarray] = []
     original = client_module.train_locally
 
+    inner = federation.strategy.strategy  # type: ignore[attr-defined]
+
     def spy(*args: object) -> object:
         update = original(*args)  # type: ignore[arg-type]
-        encoded.append(federation.strategy.encode(update.delta, federation.backbone.spec))
+        encoded.append(inner.encode(update.delta, federation.backbone.spec))
         return update
 
     monkeypatch.setattr(client_module, "train_locally", spy)
@@ -251,7 +255,7 @@ def test_updates_that_no_clipped_gradients_can_give_are_rejected(
     epsilon: float | str, poisoners: list[str], make_federation: MakeFederation
 ) -> None:
     federation = make_federation({"privacy.epsilon": epsilon})
-    poison = Poison(federation.strategy, federation.trained.size)
+    poison = OnTensors(strategy=Poison(federation.strategy, federation.trained.size))
     clients = {name: replace(federation.clients[name], strategy=poison) for name in poisoners}
     outcome = play(replace(federation, clients={**federation.clients, **clients}))
     assert outcome.aggregate is None

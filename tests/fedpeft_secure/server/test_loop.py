@@ -162,7 +162,7 @@ def test_a_step_to_infinity_or_nowhere_ends_the_run(
     ) -> tuple[AdapterState, ServerOptimizer]:
         return AdapterState({name: old + value for name, old in state.values.items()}), optimizer
 
-    monkeypatch.setattr(type(run.federation.strategy), "apply", lambda self, *args: apply(*args))
+    monkeypatch.setattr(type(run.federation.strategy.strategy), "apply", lambda self, *args: apply(*args))
     with pytest.raises(RunFailedError, match=message):
         run.play()
     assert not run.directory.rounds.exists()

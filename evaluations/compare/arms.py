@@ -1,0 +1,101 @@
+"""What is compared: a name, and what it changes in the configuration."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fedpeft_secure.aggregation import Reads
+from fedpeft_secure.aggregation.choose import STRATEGIES
+from fedpeft_secure.config import Config
+from fedpeft_secure.config_file import parse_config
+from fedpeft_secure.errors import ConfigError, InputError
+from fedpeft_secure.preflight import check
+
+Kind = Literal["federated", "centralised", "local"]
+
+DEFAULT = "default"
+"""The arm that the others are measured against: the configuration with the strategy that "auto" chooses."""
+
+BASELINES = ("full", "head", "centralised", "local")
+
+FULL_RATE = 0.1
+"""Full fine-tuning moves all weights at once: at an adapter's learning rate it diverges."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """One way to train.
+
+    Args:
+        name: in tables and directories.
+        kind: federated, or a baseline without a server: all data in one place, or every client by itself.
+        changes: dotted keys of the configuration → their values.
+    """
+
+    name: str
+    kind: Kind = "federated"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self, base: Config, *, seed: int) -> Config:
+        """The configuration of this arm at one seed."""
+        tables = base.to_dict()
+        for key, value in {**self.changes, "seed": seed, "attacks.run": []}.items():
+            *parents, last = key.split(".")
+            table = tables
+            for parent in parents:
+                table = table[parent]
+            table[last] = value
+        return parse_config(tables)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """An arm that cannot run here, and the reason."""
+
+    name: str
+    reason: str
+
+
+def choose_arms(base: Config, names: Sequence[str] = ()) -> tuple[tuple[Arm, ...], tuple[Refused, ...]]:
+    """The arms to run, the default first, and those that this configuration refuses.
+
+    Args:
+        base: the configuration that they all share.
+        names: of strategies and baselines; none for all there are.
+
+    Raises:
+        InputError: If there is no such arm, or the default itself is refused.
+    """
+    known = (DEFAULT, *STRATEGIES, *BASELINES)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"--arm {unknown[0]}: there are {', '.join(known)}")
+    check(_arm(DEFAULT, base).config(base, seed=base.seed))
+    arms, refused = [], []
+    for name in dict.fromkeys((DEFAULT, *(names or known))):
+        arm = _arm(name, base)
+        try:
+            check(arm.config(base, seed=base.seed))
+        except ConfigError as error:
+            refused.append(Refused(name=name, reason=str(error)))
+        else:
+            arms.append(arm)
+    return tuple(arms), tuple(refused)
+
+
+def _arm(name: str, base: Config) -> Arm:
+    if name == DEFAULT:
+        return Arm(name=name, changes={"aggregation.strategy": "auto"})
+    if name == "full":
+        rate = base.training.learning_rate * FULL_RATE
+        changes = {"peft.method": "full", "aggregation.strategy": "fedit", "training.learning_rate": rate}
+        return Arm(name=name, changes=changes)
+    if name == "head":
+        return Arm(name=name, changes={"peft.method": "head", "aggregation.strategy": "fedit"})
+    if name in BASELINES:
+        kind: Kind = "centralised" if name == "centralised" else "local"
+        return Arm(name=name, kind=kind, changes={"privacy.epsilon": "inf", "aggregation.strategy": "fedit"})
+    changes = {"aggregation.strategy": name}
+    if STRATEGIES[name]().reads is Reads.INDIVIDUAL:
+        changes["secure_sum.protocol"] = "plain"
+    return Arm(name=name, changes=changes)

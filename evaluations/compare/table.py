@@ -1,0 +1,123 @@
+"""The outcome of a comparison: rows with intervals, as JSON, as Markdown and on the screen."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table
+
+from evaluations.compare.arms import DEFAULT, Refused
+from evaluations.compare.cells import Cell
+from evaluations.compare.differences import interval
+from evaluations.report.formatting import data_size
+
+
+class Row(BaseModel):
+    """One arm against the default.
+
+    Args:
+        arm, strategy: as in `Cell`.
+        accuracy, low, high: mean over seeds and test examples with its 95 % interval.
+        difference, difference_low, difference_high: to the default, paired; the interval is one of 95 % for this row.
+        significant: whether it still differs when all rows' intervals are to hold together.
+        upload_bytes, download_bytes, epsilon, seconds: mean over seeds; the largest ε.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arm: str
+    strategy: str
+    seeds: tuple[int, ...]
+    accuracy: float
+    low: float
+    high: float
+    difference: float
+    difference_low: float
+    difference_high: float
+    significant: bool
+    upload_bytes: float | None
+    download_bytes: float | None
+    epsilon: float | None
+    seconds: float
+
+
+class Comparison(BaseModel):
+    """All rows, the best first, and the arms that this configuration refuses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: tuple[Row, ...]
+    refused: dict[str, str]
+
+
+def summarise(cells: Sequence[Cell], refused: Sequence[Refused]) -> Comparison:
+    """Rows of all arms that have a cell for every seed of the default."""
+    by_arm: dict[str, list[Cell]] = {}
+    for one in sorted(cells, key=lambda one: one.seed):
+        by_arm.setdefault(one.arm, []).append(one)
+    default = np.array([one.correct for one in by_arm[DEFAULT]])
+    rows = [_row(found, default, comparisons=max(1, len(by_arm) - 1)) for found in by_arm.values()]
+    rows.sort(key=lambda row: row.accuracy, reverse=True)
+    return Comparison(rows=tuple(rows), refused={one.name: one.reason for one in refused})
+
+
+def markdown(comparison: Comparison) -> str:
+    """A table for a document; accuracies and differences in percent and percentage points."""
+    lines = [
+        "| arm | accuracy % | difference to default | upload | download | ε |",
+        "|---|---|---|---|---|---|",
+        *("| " + " | ".join(_texts(row)) + " |" for row in comparison.rows),
+    ]
+    if comparison.refused:
+        lines += ["", *(f"* `{name}` is refused here: {reason}" for name, reason in comparison.refused.items())]
+    return "\n".join(lines) + "\n"
+
+
+def screen(comparison: Comparison) -> Table:
+    """The same for a terminal."""
+    table = Table("arm", "accuracy %", "difference to default", "upload", "download", "ε")
+    for row in comparison.rows:
+        table.add_row(*_texts(row))
+    for name in comparison.refused:
+        table.add_row(name, "refused")
+    return table
+
+
+def _row(cells: Sequence[Cell], default: np.ndarray, *, comparisons: int) -> Row:
+    correct = np.array([one.correct for one in cells])
+    accuracy, difference = interval(correct), interval(correct - default)
+    together = interval(correct - default, comparisons=comparisons)
+    spent = [one.epsilon for one in cells if one.epsilon is not None]
+    return Row(
+        arm=cells[0].arm,
+        strategy=cells[0].strategy,
+        seeds=tuple(one.seed for one in cells),
+        accuracy=accuracy.mean,
+        low=accuracy.low,
+        high=accuracy.high,
+        difference=difference.mean,
+        difference_low=difference.low,
+        difference_high=difference.high,
+        significant=together.low > 0 or together.high < 0,
+        upload_bytes=_mean([one.upload_bytes for one in cells]),
+        download_bytes=_mean([one.download_bytes for one in cells]),
+        epsilon=max(spent, default=None),
+        seconds=float(np.mean([one.seconds for one in cells])),
+    )
+
+
+def _mean(values: Sequence[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _texts(row: Row) -> tuple[str, ...]:
+    name = f"{row.arm} ({row.strategy})" if row.arm == DEFAULT else row.arm
+    difference = "" if row.arm == DEFAULT else _percent(row.difference, row.difference_low, row.difference_high, "+")
+    sizes = ("–" if size is None else data_size(size) for size in (row.upload_bytes, row.download_bytes))
+    spent = "–" if row.epsilon is None else f"{row.epsilon:.2f}"
+    return name, _percent(row.accuracy, row.low, row.high), difference + "*" * row.significant, *sizes, spent
+
+
+def _percent(mean: float, low: float, high: float, sign: str = "") -> str:
+    return f"{100 * mean:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"

@@ -1,0 +1,78 @@
+"""Strategies that leave every client something of its own: its factors B (FedSA-LoRA), or its head (FedPer).
+
+Clients train everything, send what is shared, and keep the rest for their next round. There is no one model in the end
+but one for each client: the shared tensors with its own ones.
+
+Under DP what is kept has seen the data through noised gradients only, since it enters later releases: all tensors are
+trained together by DP-SGD, and a kept one costs no more and reveals no more than a sent one would.
+
+Source: Guo et al. 2025, *Selective Aggregation for Low-Rank Adaptation in Federated Learning*, the section on
+FedSA-LoRA; Arivazhagan et al. 2019, *Federated Learning with Personalization Layers*, Algorithms 1 and 2.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role
+from fedpeft_secure.aggregation.base import Reads, Weighing
+from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.aggregation.fedit import step_along
+from fedpeft_secure.aggregation.layout import Block, Layout
+from fedpeft_secure.aggregation.on_tensors import tensor_coverage
+from fedpeft_secure.aggregation.round_strategy import Earlier, Received, Start, own_start
+from fedpeft_secure.aggregation.server_optimizers import ServerOptimizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnPersonal:
+    """The mean of all tensors but those of one role, which every client keeps.
+
+    Args:
+        name: as in the configuration.
+        kept: the role of what stays.
+    """
+
+    name: str
+    kept: Role
+    reads: Reads = Reads.SUM
+    scales: bool = False
+
+    @property
+    def weighing(self) -> Weighing:
+        """Whose weights count."""
+        return Weighing.GIVEN
+
+    def adapter(self, spec: AdapterSpec) -> AdapterSpec:
+        """That of the method; of what clients keep it holds the start."""
+        return spec
+
+    def trainable(self, spec: AdapterSpec) -> AdapterSpec:
+        """What is shared."""
+        return AdapterSpec(entries=tuple(entry for entry in spec.entries if entry.role is not self.kept))
+
+    def start(self, context: RoundContext, client: str) -> Start:
+        """The shared adapter; the client puts its own tensors into it."""
+        personal = frozenset(context.spec.only((self.kept,)).names)
+        return replace(own_start(context, client, context.spec), personal=personal)
+
+    def layout(self, context: RoundContext, earlier: Earlier) -> Layout:
+        """One block a shared tensor."""
+        del earlier
+        shared = self.trainable(context.spec)
+        blocks = tuple(Block(owner=entry.name, shape=entry.shape) for entry in shared.entries)
+        return Layout(blocks=blocks, clip=context.plan.codec_clip, covered=tensor_coverage(context, shared))
+
+    def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
+        """The change of what is shared; zero where nothing was trained."""
+        del context, client
+        return np.concatenate(
+            [delta.get(block.owner, np.zeros(block.shape, dtype=np.float32)).reshape(-1) for block in layout.blocks]
+        )
+
+    def apply(
+        self, received: Received, context: RoundContext, optimizer: ServerOptimizer
+    ) -> tuple[AdapterState, ServerOptimizer]:
+        """The server's step on what is shared."""
+        return step_along(context.state, received.means[0], self.trainable(context.spec), optimizer)
