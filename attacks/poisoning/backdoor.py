@@ -15,7 +15,11 @@ import dp.noise
 import dp.sampling
 from attacks.errors import AttackError
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.aggregation import Reads, ServerOptimizer, Strategy
+from fedpeft_secure.aggregation import Reads, RoundStrategy, ServerOptimizer
+from fedpeft_secure.aggregation.base import Weighing
+from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.aggregation.layout import Layout
+from fedpeft_secure.aggregation.round_strategy import Earlier, Received, Start
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.training import LocalTask, train_locally
 from fedpeft_secure.data import LabelledTexts
@@ -76,29 +80,59 @@ class PoisonOutcome:
     rounds: int
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Sends:
-    """A strategy that sends a given vector, whatever was trained."""
+    """The run's strategy, but for one thing: a given vector is sent, whatever was trained."""
 
-    honest: Strategy
+    honest: RoundStrategy
     vector: np.ndarray = field(repr=False)
-    name: str
-    reads: Reads
+
+    @property
+    def name(self) -> str:
+        """See `RoundStrategy`."""
+        return self.honest.name
+
+    @property
+    def reads(self) -> Reads:
+        """See `RoundStrategy`."""
+        return self.honest.reads
+
+    @property
+    def scales(self) -> bool:
+        """See `RoundStrategy`."""
+        return self.honest.scales
+
+    @property
+    def weighing(self) -> Weighing:
+        """See `RoundStrategy`."""
+        return self.honest.weighing
+
+    def adapter(self, spec: AdapterSpec) -> AdapterSpec:
+        """See `RoundStrategy`."""
+        return self.honest.adapter(spec)
 
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
-        """As the honest one."""
+        """See `RoundStrategy`."""
         return self.honest.trainable(spec)
 
-    def encode(self, delta: Mapping[str, np.ndarray], spec: AdapterSpec) -> np.ndarray:
+    def start(self, context: RoundContext, client: str) -> Start:
+        """See `RoundStrategy`."""
+        return self.honest.start(context, client)
+
+    def layout(self, context: RoundContext, earlier: Earlier) -> Layout:
+        """See `RoundStrategy`."""
+        return self.honest.layout(context, earlier)
+
+    def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
         """The given vector."""
-        del delta, spec
+        del delta, context, client, layout
         return self.vector
 
     def apply(
-        self, state: AdapterState, mean: np.ndarray, spec: AdapterSpec, optimizer: ServerOptimizer
+        self, received: Received, context: RoundContext, optimizer: ServerOptimizer
     ) -> tuple[AdapterState, ServerOptimizer]:
-        """As the honest one."""
-        return self.honest.apply(state, mean, spec, optimizer)
+        """See `RoundStrategy`."""
+        return self.honest.apply(received, context, optimizer)
 
 
 def play_backdoor(
@@ -140,16 +174,18 @@ def play_backdoor(
             plan,
             state,
             clients,
-            dim=federation.trained.size,
+            strategy=federation.strategy,
+            spec=federation.backbone.spec,
             directory=federation.keys.directory,
             key_holder=federation.key_holder,
             drop={},
             listen=ignore,
         )
-        if outcome.aggregate is None:
+        if outcome.received is None:
             failed += 1
             continue
-        state, optimizer = federation.strategy.apply(state, outcome.aggregate.mean, federation.backbone.spec, optimizer)
+        context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
+        state, optimizer = federation.strategy.apply(outcome.received, context, optimizer)
     return _outcome(federation, state, backdoor, failed=failed)
 
 
@@ -160,9 +196,12 @@ def poison(
     config = federation.config
     rng = Seed(config.seed).child("attacks", "poison", liar, plan.round)
     held = federation.data.clients[config.client_names.index(liar)]
+    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
+    start = federation.strategy.start(context, liar)
     task = LocalTask(
         plan=plan.for_client(liar).model_copy(update={"sample_rate": 1.0, "groups": ()}),
-        trained=federation.trained,
+        trained=start.trained,
+        masks=start.masks,
         noise_multiplier=0.0,
         sampling=dp.sampling.SeededPoisson(rng),
         noise=dp.noise.SeededGaussian(rng),
@@ -170,15 +209,15 @@ def poison(
         bound_gradients="nothing",
     )
     most = held.take(rng.permutation(len(held))[: config.training.nominal_batch])
-    update = train_locally(federation.backbone, state, federation.tokenise(backdoor.poisoned(most)), task)
-    vector = federation.strategy.encode(update.delta, federation.backbone.spec) * backdoor.boost
+    update = train_locally(federation.backbone, start.state, federation.tokenise(backdoor.poisoned(most)), task)
+    layout = federation.strategy.layout(context, ())
+    vector = federation.strategy.encode(update.delta, context, liar, layout) * backdoor.boost
     limit = plan.codec_clip * (1 - MARGIN)
     return np.clip(vector, -limit, limit)
 
 
 def _sending(client: Client, vector: np.ndarray) -> Client:
-    sends = _Sends(honest=client.strategy, vector=vector, name=client.strategy.name, reads=client.strategy.reads)
-    return replace(client, strategy=sends)
+    return replace(client, strategy=_Sends(honest=client.strategy, vector=vector))
 
 
 def _outcome(federation: Federation, state: AdapterState, backdoor: Backdoor, *, failed: int) -> PoisonOutcome:
