@@ -14,10 +14,12 @@ import numpy as np
 import dp.noise
 import dp.sampling
 from attacks.errors import AttackError
-from fedpeft_secure.adapters import AdapterState
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
+from fedpeft_secure.aggregation import Reads, RoundStrategy, ServerOptimizer
+from fedpeft_secure.aggregation.base import Weighing
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.layout import Layout
-from fedpeft_secure.aggregation.on_tensors import OnTensors
+from fedpeft_secure.aggregation.round_strategy import Earlier, Received, Start
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.training import LocalTask, train_locally
 from fedpeft_secure.data import LabelledTexts
@@ -79,15 +81,58 @@ class PoisonOutcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Sends(OnTensors):
-    """Sends a given vector, whatever was trained."""
+class _Sends:
+    """The run's strategy, but for one thing: a given vector is sent, whatever was trained."""
 
+    honest: RoundStrategy
     vector: np.ndarray = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """See `RoundStrategy`."""
+        return self.honest.name
+
+    @property
+    def reads(self) -> Reads:
+        """See `RoundStrategy`."""
+        return self.honest.reads
+
+    @property
+    def scales(self) -> bool:
+        """See `RoundStrategy`."""
+        return self.honest.scales
+
+    @property
+    def weighing(self) -> Weighing:
+        """See `RoundStrategy`."""
+        return self.honest.weighing
+
+    def adapter(self, spec: AdapterSpec) -> AdapterSpec:
+        """See `RoundStrategy`."""
+        return self.honest.adapter(spec)
+
+    def trainable(self, spec: AdapterSpec) -> AdapterSpec:
+        """See `RoundStrategy`."""
+        return self.honest.trainable(spec)
+
+    def start(self, context: RoundContext, client: str) -> Start:
+        """See `RoundStrategy`."""
+        return self.honest.start(context, client)
+
+    def layout(self, context: RoundContext, earlier: Earlier) -> Layout:
+        """See `RoundStrategy`."""
+        return self.honest.layout(context, earlier)
 
     def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
         """The given vector."""
         del delta, context, client, layout
         return self.vector
+
+    def apply(
+        self, received: Received, context: RoundContext, optimizer: ServerOptimizer
+    ) -> tuple[AdapterState, ServerOptimizer]:
+        """See `RoundStrategy`."""
+        return self.honest.apply(received, context, optimizer)
 
 
 def play_backdoor(
@@ -151,9 +196,12 @@ def poison(
     config = federation.config
     rng = Seed(config.seed).child("attacks", "poison", liar, plan.round)
     held = federation.data.clients[config.client_names.index(liar)]
+    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
+    start = federation.strategy.start(context, liar)
     task = LocalTask(
         plan=plan.for_client(liar).model_copy(update={"sample_rate": 1.0, "groups": ()}),
-        trained=federation.trained,
+        trained=start.trained,
+        masks=start.masks,
         noise_multiplier=0.0,
         sampling=dp.sampling.SeededPoisson(rng),
         noise=dp.noise.SeededGaussian(rng),
@@ -161,8 +209,7 @@ def poison(
         bound_gradients="nothing",
     )
     most = held.take(rng.permutation(len(held))[: config.training.nominal_batch])
-    update = train_locally(federation.backbone, state, federation.tokenise(backdoor.poisoned(most)), task)
-    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
+    update = train_locally(federation.backbone, start.state, federation.tokenise(backdoor.poisoned(most)), task)
     layout = federation.strategy.layout(context, ())
     vector = federation.strategy.encode(update.delta, context, liar, layout) * backdoor.boost
     limit = plan.codec_clip * (1 - MARGIN)
@@ -170,9 +217,7 @@ def poison(
 
 
 def _sending(client: Client, vector: np.ndarray) -> Client:
-    if not isinstance(client.strategy, OnTensors):
-        raise AttackError(f"aggregation.strategy: {client.strategy.name!r} sends no changes of tensors to boost")
-    return replace(client, strategy=_Sends(strategy=client.strategy.strategy, vector=vector))
+    return replace(client, strategy=_Sends(honest=client.strategy, vector=vector))
 
 
 def _outcome(federation: Federation, state: AdapterState, backdoor: Backdoor, *, failed: int) -> PoisonOutcome:

@@ -144,6 +144,12 @@ class Client:
         followed = plan.phase < plan.sums and set(plan.cohort) <= set(context.plan.cohort) and self.name in plan.cohort
         if first != context.plan or not followed:
             raise PolicyError(f"{self.name} refuses another sum of round {plan.round}: it is not the round it answered")
+        if plan.private and plan.malicious_server and plan.cohort != context.plan.cohort:
+            # Both sums hold the same noise, so that their difference would show the missing clients' updates: without
+            # noise the client's memory of survivors sees to that.
+            raise PolicyError(
+                f"{self.name} refuses another sum of round {plan.round} over fewer clients than the first"
+            )
         if self.opened.delta is not None:
             return context, self.opened.delta
         if not isinstance(self.randomness, SeededRandomness):
