@@ -5,9 +5,9 @@
 MiniLM, 8 clients with skewed labels, no DP, plain sum: Rotten Tomatoes (two classes, Dirichlet 0.1, equal sizes) or
 synthetic messages (five classes; every client has one, and a little label noise). Half of the clients, drawn by the
 seed, have `--memory` MiB, the others 1 GiB. "Uniform" trains all layers at rank 8; on the small devices it does not
-fit, not even with the smallest batch that is allowed. All arms have the same partition, rounds, steps, sampling rate and
-seeds; each seed is a partition, a choice of devices and a start of its own. Prints a line for every run as it ends, and
-the mean of the paired differences with a 95 % interval (t).
+fit, not even with the smallest batch that is allowed. All arms have the same partition, rounds, steps, sampling rate
+and seeds; each seed is a partition, a choice of devices and a start of its own. Prints a line for every run as it ends,
+and the mean of the paired differences with a 95 % interval (t).
 """
 
 import argparse
