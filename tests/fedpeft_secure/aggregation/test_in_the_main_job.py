@@ -229,7 +229,8 @@ def test_a_lying_server_cannot_subtract_two_sums_of_one_update(
     epsilon: float | str, make_federation: MakeFederation
 ) -> None:
     """Leaving one client out of the second sum would show its update, noise and all."""
-    federation = make_federation({**SETTINGS, "aggregation.strategy": "fedask", "privacy.epsilon": epsilon})
+    six = {"clients.count": 6, "clients.per_round": 6}
+    federation = make_federation({**SETTINGS, **six, "aggregation.strategy": "fedask", "privacy.epsilon": epsilon})
     _, outcome = play(federation, moved_start(federation))
     request = outcome.transcript.between(sender="server", phase="continue")[0].payload
     plan, means = unpack_next(request)
