@@ -101,6 +101,7 @@ class DataConfig(Table):
     budget_group: str = ""
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.06
     test_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.18
+    client_test_fraction: Annotated[float, Field(ge=0, lt=0.9)] = 0.0
     split_seed: Annotated[int, Field(ge=0)] = 0
     partition: PartitionConfig = PartitionConfig()
     synthetic: SyntheticConfig = SyntheticConfig()

@@ -33,6 +33,22 @@ class Utility(Record):
     classes: tuple[str, ...]
 
 
+class ClientUtility(Record):
+    """One client's accuracy on its own held-out examples; how many there are stays its own affair."""
+
+    client: str
+    accuracy: float = Field(description="with what it has kept for itself")
+    shared_accuracy: float = Field(description="of the shared model")
+
+
+class PersonalUtility(Record):
+    """Means over the clients, each counting the same; a simulation's knowledge of private data, without noise."""
+
+    accuracy: float
+    shared_accuracy: float
+    clients: tuple[ClientUtility, ...]
+
+
 class GroupPrivacy(Record):
     """The same for the examples of one group within a client."""
 
@@ -194,6 +210,7 @@ class Result(Record):
     schema_: Literal[1] = Field(default=1, alias="schema")
     setup: Setup
     utility: Utility
+    personal: PersonalUtility | None = Field(default=None, description="on the clients' own held-out examples")
     privacy: Privacy
     communication: Communication
     compute: Compute

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from fedpeft_secure.result import AttackRow, Result
+from fedpeft_secure.result import AttackRow, PersonalUtility, Result
 
 
 def summary(result: Result, directory: Path) -> str:
@@ -15,12 +15,21 @@ def summary(result: Result, directory: Path) -> str:
         f"cost           {sent.upload_bytes / 1000:.0f} kB up, {sent.download_bytes / 1000:.0f} kB down per client and "
         f"round; upload 1/{sent.upload_ratio:.0f} of full fine-tuning; {compute.seconds['total']:.0f} s, "
         f"{compute.peak_memory_bytes / 1e9:.1f} GB",
+        *([f"each client    {_personal(result.personal)}"] if result.personal is not None else []),
         f"privacy        {_privacy(result)}",
         *(f"attack         {_attack(row)}" for row in result.attacks),
         *(f"note           {warning}" for warning in result.setup.warnings),
         f"report         {directory / 'report.html'}",
     ]
     return "\n".join(lines)
+
+
+def _personal(personal: PersonalUtility) -> str:
+    worst = min(row.accuracy for row in personal.clients)
+    return (
+        f"accuracy {personal.accuracy:.3f} on its own held-out texts, mean of {len(personal.clients)} "
+        f"(worst {worst:.3f}; the shared model {personal.shared_accuracy:.3f})"
+    )
 
 
 def _privacy(result: Result) -> str:

@@ -176,7 +176,8 @@ def special_tokens(case: Case) -> SpecialTokens:
         NotApplicableError: If it has none.
     """
     tokenizer = case.federation.tokenizer
-    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    first = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
+    last = tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
     if first is None or last is None:
         raise NotApplicableError("span inversion reads encoders whose texts stand between two special tokens")
     return SpecialTokens(first=first, last=last, padding=tokenizer.pad_token_id or 0)

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class RoundContext:
     @property
     def allotments(self) -> Mapping[str, Allotment]:
         """The part of the module that each client of the cohort trains."""
-        return {client: self.plan.allotment(client) for client in self.plan.cohort}
+        return _allotments(self)
 
     def rank(self, module: str) -> int:
         """The slots of the shared factors of `module`."""
@@ -47,7 +48,7 @@ class RoundContext:
 
     def tuners(self, module: str) -> tuple[str, ...]:
         """The clients of the cohort that train `module`."""
-        return tuple(client for client, part in self.allotments.items() if module in part.part_of(self.spec).modules)
+        return tuple(client for client, modules in _tuned(self).items() if module in modules)
 
     def factors(self, module: str, values: Mapping[str, np.ndarray] | None = None) -> Factors:
         """B and A of `module` among `values`; the shared ones unless given."""
@@ -77,3 +78,14 @@ class RoundContext:
             return steps
         clip_norm = max(plan.clip_norm, *(plan.for_client(client).clip_norm for client in plan.cohort))
         return steps * clip_norm / math.sqrt(self.spec.size)
+
+
+@lru_cache(maxsize=4)
+def _allotments(context: RoundContext) -> dict[str, Allotment]:
+    return {client: context.plan.allotment(client) for client in context.plan.cohort}
+
+
+@lru_cache(maxsize=4)
+def _tuned(context: RoundContext) -> dict[str, frozenset[str]]:
+    """The modules that each client trains."""
+    return {client: frozenset(part.part_of(context.spec).modules) for client, part in _allotments(context).items()}

@@ -6,7 +6,7 @@ the model update Δy_k which the sum holds already, so the server reads c off th
 the adapter, under the same hash.
 
 Guarantee: under DP c_k is a mean of noised gradients that were charged, so that whatever is sent is post-processing.
-Assumes: plain SGD with as many steps for everybody; c_k of a client that has vanished after training is taken for known.
+Assumes: plain SGD with as many steps for everybody; c_k of a client that vanished after training is taken for known.
 Source: Karimireddy et al. 2020, *SCAFFOLD: Stochastic Controlled Averaging for Federated Learning*, Algorithm 1, option
 II.
 """

@@ -7,6 +7,7 @@ nobody picked stays in the adapter as it is, the same model as folding it into W
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -47,14 +48,7 @@ class OnSlots:
 
     def picks(self, context: RoundContext, module: str) -> Mapping[str, Picks]:
         """Who of those that tune the module trains which of its slots."""
-        clients, rank = context.tuners(module), context.rank(module)
-        dealt = deal_slots(
-            [context.plan.allotment(client).slots(rank) for client in clients],
-            slots=rank,
-            min_cohort=context.plan.min_cohort,
-            rng=Seed(context.seed).child("aggregation", "slots", module),
-        )
-        return dict(zip(clients, dealt, strict=True))
+        return _dealt(context)[module]
 
     def start(self, context: RoundContext, client: str) -> Start:
         """The picked slots as factors, the others as a change of W."""
@@ -138,3 +132,19 @@ class OnSlots:
 
 def _marked(picks: Picks | set[int], rank: int) -> np.ndarray:
     return np.isin(np.arange(rank), list(picks))
+
+
+@lru_cache(maxsize=4)
+def _dealt(context: RoundContext) -> dict[str, dict[str, Picks]]:
+    """Of every module, who trains which slots."""
+    dealt: dict[str, dict[str, Picks]] = {}
+    for module in context.spec.modules:
+        clients, rank = context.tuners(module), context.rank(module)
+        picks = deal_slots(
+            [context.allotments[client].slots(rank) for client in clients],
+            slots=rank,
+            min_cohort=context.plan.min_cohort,
+            rng=Seed(context.seed).child("aggregation", "slots", module),
+        )
+        dealt[module] = dict(zip(clients, picks, strict=True))
+    return dealt

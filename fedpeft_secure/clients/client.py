@@ -59,6 +59,7 @@ class Client:
         physical_batch: examples processed at once.
         memory_file: holds what it has sent so far, against differencing.
         own: what it keeps for itself from round to round.
+        held_out: examples like its own that it does not train on; None without any.
         examples_processed, training_seconds: for throughput; private, never sent.
         opened: the round that it has answered last.
     """
@@ -77,6 +78,7 @@ class Client:
     physical_batch: int
     memory_file: Path
     own: PersonalValues
+    held_out: Examples | None = field(default=None, repr=False)
     examples_processed: int = field(default=0, repr=False)
     training_seconds: float = field(default=0.0, repr=False)
     opened: OpenRound | None = field(default=None, repr=False)
@@ -142,6 +144,12 @@ class Client:
         followed = plan.phase < plan.sums and set(plan.cohort) <= set(context.plan.cohort) and self.name in plan.cohort
         if first != context.plan or not followed:
             raise PolicyError(f"{self.name} refuses another sum of round {plan.round}: it is not the round it answered")
+        if plan.private and plan.malicious_server and plan.cohort != context.plan.cohort:
+            # Both sums hold the same noise, so that their difference would show the missing clients' updates: without
+            # noise the client's memory of survivors sees to that.
+            raise PolicyError(
+                f"{self.name} refuses another sum of round {plan.round} over fewer clients than the first"
+            )
         if self.opened.delta is not None:
             return context, self.opened.delta
         if not isinstance(self.randomness, SeededRandomness):

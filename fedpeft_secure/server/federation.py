@@ -20,6 +20,7 @@ from fedpeft_secure.clients.backbone import Backbone, load_backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.groups import group_indices
+from fedpeft_secure.clients.held_out import hold_out
 from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.clients.memory import memory_file
 from fedpeft_secure.clients.personal import PersonalValues, personal_folder
@@ -143,6 +144,11 @@ def build_federation(
     third_party = config.secure_sum.protocol in secagg.ONE_MESSAGE
     keys = _identities(config, third_party=third_party)
     agreed = plan_round(config, run=run, round_number=1, attempt=0, state=start, strategy=strategy, budgets=budgets)
+    fraction = config.data.client_test_fraction
+    split = [
+        hold_out(texts, fraction, seed=seed, client=budget.client)
+        for budget, texts in zip(budgets, data.clients, strict=True)
+    ]
     clients = {
         budget.client: Client(
             name=budget.client,
@@ -162,8 +168,9 @@ def build_federation(
             physical_batch=(decisions[budget.client].batch if decisions else config.training.physical_batch),
             memory_file=memory_file(ledger_path, budget.client),
             own=PersonalValues(folder=personal_folder(ledger_path, run=run, client=budget.client)),
+            held_out=tokenise(held, tokenizer, max_length=config.model.max_length) if len(held) else None,
         )
-        for budget, texts in zip(budgets, data.clients, strict=True)
+        for budget, (texts, held) in zip(budgets, split, strict=True)
     }
     if not agreed.private:
         _tell_capped_weights(clients, agreed, listen)

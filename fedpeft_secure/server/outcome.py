@@ -25,6 +25,7 @@ from fedpeft_secure.result import (
 from fedpeft_secure.server.checkpoints import Progress
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.ledger_heads import ledger_head
+from fedpeft_secure.server.personal import personal_utility
 from fedpeft_secure.server.statements import aggregate_privacy, clients_assumptions
 
 FP32_BYTES = 4
@@ -77,6 +78,7 @@ def build_result(
     config = federation.config
     return Result(
         setup=_setup(federation, progress),
+        personal=personal_utility(federation, progress),
         utility=Utility(
             accuracy=measured.accuracy,
             precision=measured.precision,

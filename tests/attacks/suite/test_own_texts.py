@@ -8,9 +8,9 @@ from attacks import AttackError
 from attacks.suite.own_texts import TextAttack, attack_texts, attribution, match, refuse_client_level, warm_up
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.server.federation import Federation
-from tests.fedpeft_secure.conftest import MakeConfig, MakeFederation, make_federation
+from tests.fedpeft_secure.conftest import MakeConfig, MakeFederation, make_federation, tiny_distilbert, tiny_roberta
 
-__all__ = ["make_federation"]
+__all__ = ["make_federation", "tiny_distilbert", "tiny_roberta"]
 
 OPEN = {"privacy.epsilon": "inf", "peft.rank": 8, "secure_sum.bits": 32}
 TEXT = "the room was clean"
@@ -36,6 +36,16 @@ def test_one_sentence_within_the_budget_comes_back(make_federation: MakeFederati
     assert 0 < found.tokens_present <= found.token_budget == 16
     assert found.attribution == ""
     assert TEXT not in repr(found)
+
+
+@pytest.mark.parametrize("name", ["tiny_distilbert", "tiny_roberta"])
+def test_other_encoders_give_their_words_away_in_order(
+    make_federation: MakeFederation, request: pytest.FixtureRequest, name: str
+) -> None:
+    """RoBERTa counts positions from behind its padding id; DistilBERT has no types and other names."""
+    found = play(make_federation(OPEN | {"model.name": str(request.getfixturevalue(name))}), "individual", "the room")
+    assert [text.strip() for text in found.recovered] == ["the room"]
+    assert (found.token_recall, found.false_positives) == (1, 0)
 
 
 def test_noise_leaves_nothing(make_federation: MakeFederation) -> None:

@@ -7,15 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+import secagg
+from fedpeft_secure import secure_sums
 from fedpeft_secure.adapters import AdapterState, Role
 from fedpeft_secure.aggregation import Reads, combine
 from fedpeft_secure.aggregation.base_weights import base_name
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.clients import client as client_module
 from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.memory import load_memory
 from fedpeft_secure.engines.in_process import RoundOutcome, run_round
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.events import ignore
+from fedpeft_secure.plans import RoundPlan, pack_next, unpack_next
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.planning import plan_round
 
@@ -218,6 +222,30 @@ def test_a_second_sum_of_another_round_is_refused(make_federation: MakeFederatio
     client.opened = client_module.OpenRound(context=replace(context, plan=other), delta={})
     with pytest.raises(PolicyError, match="it is not the round it answered"):
         client.open_next_session(request)
+
+
+@pytest.mark.parametrize("epsilon", [8.0, "inf"])
+def test_a_lying_server_cannot_subtract_two_sums_of_one_update(
+    epsilon: float | str, make_federation: MakeFederation
+) -> None:
+    """Leaving one client out of the second sum would show its update, noise and all."""
+    federation = make_federation({**SETTINGS, "aggregation.strategy": "fedask", "privacy.epsilon": epsilon})
+    _, outcome = play(federation, moved_start(federation))
+    request = outcome.transcript.between(sender="server", phase="continue")[0].payload
+    plan, means = unpack_next(request)
+    fewer = plan.model_copy(update={"cohort": plan.cohort[:-1]})
+    for client in fewer.cohort:
+        with pytest.raises((PolicyError, secagg.ProtocolError)) as refused:
+            _unmask_alone(federation, client, pack_next(fewer, means), fewer)
+        assert "fewer" in str(refused.value) or "already answered" in str(refused.value)
+
+
+def _unmask_alone(federation: Federation, client: str, request: bytes, plan: RoundPlan) -> None:
+    """Opens the session; without noise the refusal may wait until the survivors are named."""
+    party = federation.clients[client]
+    party.open_next_session(request)
+    sums = secure_sums.sum_plan(plan, dim=1, directory=federation.keys.directory)
+    load_memory(party.memory_file).with_survivors(sums, plan.cohort)
 
 
 def test_a_restarted_client_repeats_its_update_in_simulation_only(make_federation: MakeFederation) -> None:

@@ -8,7 +8,6 @@ from fedpeft_secure import Config, run
 from fedpeft_secure.allocation.adaptive import adapt, adaptive_allotments, decide, fewest_fillers
 from fedpeft_secure.allocation.deal import deal_allotments
 from fedpeft_secure.allocation.device_terms import MIX, client_devices, read_profiles
-from fedpeft_secure.allocation.solver import HEADROOM
 from fedpeft_secure.config_file import parse_config
 from fedpeft_secure.errors import ConfigError, ModelError
 from fedpeft_secure.events import Notice
@@ -127,10 +126,6 @@ def test_clients_train_as_decided(tiny_config: MakeConfig, make_federation: Call
     federation = make_federation(changes)
     assert [federation.agreed.allotment(name).layers for name in federation.clients] == [1, 1, 0, 0, 0]
     assert {client.physical_batch for client in federation.clients.values()} == {4}
-
-
-def test_headroom_covers_the_models_error() -> None:
-    assert HEADROOM == 1.2
 
 
 def test_the_main_job_runs_and_says_who_trained_what(tiny_config: MakeConfig, tmp_path: Path) -> None:
