@@ -61,7 +61,7 @@ class Client:
         own: what it keeps for itself from round to round.
         held_out: examples like its own that it does not train on; None without any.
         examples_processed, training_seconds: for throughput; private, never sent.
-        opened: the round that it has answered last.
+        opened: the round that it has answered last, where that goes on with another sum.
     """
 
     name: str
@@ -100,13 +100,13 @@ class Client:
             self.budget.client_noise.check(plan, sums)
         release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
         stored = self.ledger.contribution(self.name, release)
-        self.opened = OpenRound(context=context, delta=None)
+        delta = None
         if stored is None:
             self._check_budget(plan)
             delta = self._train(context)
-            self.opened = OpenRound(context=context, delta=delta)
             vector = self.strategy.encode(delta, context, self.name, layout)
             stored = self._charge(plan, release, self._encode(plan, sums, vector))
+        self.opened = OpenRound(context=context, delta=delta) if plan.sums > 1 else None
         if stored == UNSENDABLE:
             raise PolicyError(
                 f"{self.name} cannot send round {plan.round}: its update leaves the codec's range; "

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,12 @@ import pytest
 from safetensors.numpy import load
 
 from fedpeft_secure import Config
-from fedpeft_secure.adapters import Role
+from fedpeft_secure.adapters import AdapterState, Role
 from fedpeft_secure.aggregation.controlled import ENDING
+from fedpeft_secure.clients import client as client_module
+from fedpeft_secure.clients.backbone import Backbone
+from fedpeft_secure.clients.batches import Examples
+from fedpeft_secure.clients.training import LocalTask, LocalUpdate, train_locally
 from fedpeft_secure.errors import ConfigError, PolicyError
 from fedpeft_secure.events import ignore
 from fedpeft_secure.preflight import check
@@ -26,6 +31,25 @@ CONTROLLED = {
 }
 
 
+Updates = dict[str, list[LocalUpdate]]
+
+
+@contextmanager
+def watched_updates(config: Config, folder: Path) -> Iterator[tuple[TrainedRun, Updates]]:
+    """A run, and what each of its clients has trained round by round."""
+    seen: list[tuple[int, LocalUpdate]] = []
+
+    def spy(backbone: Backbone, state: AdapterState, examples: Examples, task: LocalTask) -> LocalUpdate:
+        seen.append((id(examples), train_locally(backbone, state, examples, task)))
+        return seen[-1][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_module, "train_locally", spy)
+        with training_run(config, folder, resume=False, listen=ignore) as run:
+            clients = run.federation.clients
+            yield run, {n: [update for whose, update in seen if whose == id(c.examples)] for n, c in clients.items()}
+
+
 def remembered(trained: TrainedRun, round_number: int) -> dict[str, dict[str, np.ndarray]]:
     """c_k by client, as each round left it."""
     return {
@@ -35,12 +59,17 @@ def remembered(trained: TrainedRun, round_number: int) -> dict[str, dict[str, np
 
 
 @pytest.fixture(scope="module", params=[{"privacy.epsilon": "inf"}, {"privacy.epsilon": 8.0}], ids=["open", "private"])
-def trained(
+def watched(
     request: pytest.FixtureRequest, tiny_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TrainedRun]:
+) -> Iterator[tuple[TrainedRun, Updates]]:
     config = tiny_config({**CONTROLLED, **request.param})
-    with training_run(config, tmp_path_factory.mktemp("runs") / "run", resume=False, listen=ignore) as run:
+    with watched_updates(config, tmp_path_factory.mktemp("runs") / "run") as run:
         yield run
+
+
+@pytest.fixture(scope="module")
+def trained(watched: tuple[TrainedRun, Updates]) -> TrainedRun:
+    return watched[0]
 
 
 def test_the_server_reads_the_mean_of_the_clients_variates_off_the_sum(trained: TrainedRun) -> None:
@@ -54,20 +83,19 @@ def test_the_server_reads_the_mean_of_the_clients_variates_off_the_sum(trained: 
         np.testing.assert_allclose(state[name + ENDING], mean, atol=0.02 * scale)
 
 
-def test_every_client_goes_down_its_gradients_plus_c_minus_its_own(trained: TrainedRun) -> None:
+def test_every_client_goes_down_its_gradients_plus_c_minus_its_own(watched: tuple[TrainedRun, Updates]) -> None:
+    trained, updates = watched
     before, after = remembered(trained, 1), remembered(trained, 2)
     clients, plan = trained.federation.clients, trained.federation.agreed
     weights = {name: 1.0 if plan.private else float(len(client.examples)) for name, client in clients.items()}
     for name in trained.federation.trained.names:
         variates = {client: kept[name + ENDING] for client, kept in before.items()}
         shared = sum(weights[client] * value for client, value in variates.items()) / sum(weights.values())
-        for client, party in clients.items():
-            assert party.opened is not None
-            assert party.opened.delta is not None
+        for client in clients:
             down = after[client][name + ENDING] + shared - variates[client]
             wanted = -plan.local_steps * plan.learning_rate * down
             scale = max(float(np.abs(wanted).max()), 1e-3)
-            np.testing.assert_allclose(party.opened.delta[name], wanted, atol=0.03 * scale)
+            np.testing.assert_allclose(updates[client][1].delta[name], wanted, atol=0.03 * scale)
 
 
 def test_nothing_but_the_model_update_is_sent_and_c_comes_with_the_model(trained: TrainedRun) -> None:

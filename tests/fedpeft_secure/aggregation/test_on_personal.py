@@ -9,6 +9,7 @@ from fedpeft_secure import Config, run
 from fedpeft_secure.adapters import Role
 from fedpeft_secure.events import ignore
 from fedpeft_secure.server.job import TrainedRun, training_run
+from tests.fedpeft_secure.aggregation.test_controlled import watched_updates
 
 MakeConfig = Callable[..., Config]
 SETTINGS = {
@@ -59,13 +60,14 @@ def test_what_is_kept_is_not_sent(trained: TrainedRun) -> None:
     assert not set(federation.trained.names) & set(next(iter(own_values(trained, 2).values())))
 
 
-def test_the_next_round_starts_from_what_was_kept(trained: TrainedRun) -> None:
-    first, second = own_values(trained, 1), own_values(trained, 2)
-    for client, party in trained.federation.clients.items():
-        assert party.opened is not None
-        assert party.opened.delta is not None
-        for name, value in second[client].items():
-            np.testing.assert_allclose(value, first[client][name] + party.opened.delta[name], atol=1e-6)
+@pytest.mark.parametrize("name", list(KEPT))
+def test_the_next_round_starts_from_what_was_kept(name: str, tiny_config: MakeConfig, tmp_path: Path) -> None:
+    config = tiny_config({**SETTINGS, "aggregation.strategy": name})
+    with watched_updates(config, tmp_path / "run") as (trained, updates):
+        first, second = own_values(trained, 1), own_values(trained, 2)
+        for client, (_, update) in updates.items():
+            for tensor, value in second[client].items():
+                np.testing.assert_allclose(value, first[client][tensor] + update.delta[tensor], atol=1e-6)
 
 
 def test_clients_are_measured_on_held_out_data_of_their_own(tiny_config: MakeConfig, tmp_path: Path) -> None:
