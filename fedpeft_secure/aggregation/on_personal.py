@@ -10,23 +10,19 @@ Source: Guo et al. 2025, *Selective Aggregation for Low-Rank Adaptation in Feder
 FedSA-LoRA; Arivazhagan et al. 2019, *Federated Learning with Personalization Layers*, Algorithms 1 and 2.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role
-from fedpeft_secure.aggregation.base import Reads, Weighing
+from fedpeft_secure.aggregation.base import Reads
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.fedit import step_along
-from fedpeft_secure.aggregation.layout import Block, Layout
-from fedpeft_secure.aggregation.on_tensors import tensor_coverage
-from fedpeft_secure.aggregation.round_strategy import Earlier, Received, Start, own_start
+from fedpeft_secure.aggregation.round_strategy import Received, Start, own_start
 from fedpeft_secure.aggregation.server_optimizers import ServerOptimizer
+from fedpeft_secure.aggregation.sums_tensors import SumsTensors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OnPersonal:
+class OnPersonal(SumsTensors):
     """The mean of all tensors but those of one role, which every client keeps.
 
     Args:
@@ -39,15 +35,6 @@ class OnPersonal:
     reads: Reads = Reads.SUM
     scales: bool = False
 
-    @property
-    def weighing(self) -> Weighing:
-        """Whose weights count."""
-        return Weighing.GIVEN
-
-    def adapter(self, spec: AdapterSpec) -> AdapterSpec:
-        """That of the method; of what clients keep it holds the start."""
-        return spec
-
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
         """What is shared."""
         return AdapterSpec(entries=tuple(entry for entry in spec.entries if entry.role is not self.kept))
@@ -56,20 +43,6 @@ class OnPersonal:
         """The shared adapter; the client puts its own tensors into it."""
         personal = frozenset(context.spec.only((self.kept,)).names)
         return replace(own_start(context, client, context.spec), personal=personal)
-
-    def layout(self, context: RoundContext, earlier: Earlier) -> Layout:
-        """One block a shared tensor."""
-        del earlier
-        shared = self.trainable(context.spec)
-        blocks = tuple(Block(owner=entry.name, shape=entry.shape) for entry in shared.entries)
-        return Layout(blocks=blocks, clip=context.plan.codec_clip, covered=tensor_coverage(context, shared))
-
-    def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
-        """The change of what is shared; zero where nothing was trained."""
-        del context, client
-        return np.concatenate(
-            [delta.get(block.owner, np.zeros(block.shape, dtype=np.float32)).reshape(-1) for block in layout.blocks]
-        )
 
     def apply(
         self, received: Received, context: RoundContext, optimizer: ServerOptimizer

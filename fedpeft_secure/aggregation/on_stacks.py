@@ -10,32 +10,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role
-from fedpeft_secure.aggregation.base import Reads, Weighing
+from fedpeft_secure.aggregation.base import Reads
 from fedpeft_secure.aggregation.base_weights import base_name, with_base
 from fedpeft_secure.aggregation.context import FACTORS, RoundContext
 from fedpeft_secure.aggregation.factors import Factors
 from fedpeft_secure.aggregation.fedit import step_along
 from fedpeft_secure.aggregation.flora import FLoRA
-from fedpeft_secure.aggregation.layout import Block, Layout
 from fedpeft_secure.aggregation.on_factors import product_rate
-from fedpeft_secure.aggregation.on_tensors import tensor_coverage
-from fedpeft_secure.aggregation.round_strategy import Earlier, Received, Start, own_start
+from fedpeft_secure.aggregation.round_strategy import Received
 from fedpeft_secure.aggregation.server_optimizers import ServerOptimizer
+from fedpeft_secure.aggregation.sums_tensors import SumsTensors
 from fedpeft_secure.seeds import Seed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OnStacks:
+class OnStacks(SumsTensors):
     """Clients send the change of their factors in clear; the server stacks them and merges the product."""
 
     name: str = "flora"
     reads: Reads = Reads.INDIVIDUAL
     scales: bool = False
-
-    @property
-    def weighing(self) -> Weighing:
-        """Whose weights count."""
-        return Weighing.GIVEN
 
     def adapter(self, spec: AdapterSpec) -> AdapterSpec:
         """With changes of the base weights."""
@@ -44,24 +38,6 @@ class OnStacks:
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
         """All but the base weights."""
         return spec.only((*FACTORS, Role.HEAD, Role.BODY))
-
-    def start(self, context: RoundContext, client: str) -> Start:
-        """The shared adapter, with the first slots where the client has fewer."""
-        return own_start(context, client, self.trainable(context.spec))
-
-    def layout(self, context: RoundContext, earlier: Earlier) -> Layout:
-        """One block a tensor."""
-        del earlier
-        trained = self.trainable(context.spec)
-        blocks = tuple(Block(owner=entry.name, shape=entry.shape) for entry in trained.entries)
-        return Layout(blocks=blocks, clip=context.plan.codec_clip, covered=tensor_coverage(context, trained))
-
-    def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
-        """The change of every tensor."""
-        del context, client
-        return np.concatenate(
-            [delta.get(block.owner, np.zeros(block.shape, dtype=np.float32)).reshape(-1) for block in layout.blocks]
-        )
 
     def apply(
         self, received: Received, context: RoundContext, optimizer: ServerOptimizer

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role
-from fedpeft_secure.aggregation.base import Reads, Strategy, Weighing
+from fedpeft_secure.aggregation.base import Reads, Strategy
 from fedpeft_secure.aggregation.context import RoundContext
-from fedpeft_secure.aggregation.layout import Block, Layout, covered
-from fedpeft_secure.aggregation.round_strategy import Earlier, Received, Start, own_start
+from fedpeft_secure.aggregation.layout import Layout
+from fedpeft_secure.aggregation.round_strategy import Received
 from fedpeft_secure.aggregation.server_optimizers import ServerOptimizer
+from fedpeft_secure.aggregation.sums_tensors import SumsTensors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OnTensors:
+class OnTensors(SumsTensors):
     """Clients send the change of what they train; whatever a client does not train counts as unchanged."""
 
     strategy: Strategy
@@ -30,29 +31,9 @@ class OnTensors:
         """See `Strategy`."""
         return self.strategy.reads
 
-    @property
-    def weighing(self) -> Weighing:
-        """Whose weights count."""
-        return Weighing.GIVEN
-
-    def adapter(self, spec: AdapterSpec) -> AdapterSpec:
-        """That of the method."""
-        return spec
-
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
         """See `Strategy`."""
         return self.strategy.trainable(spec)
-
-    def start(self, context: RoundContext, client: str) -> Start:
-        """The shared adapter, with the first slots where the client has fewer."""
-        return own_start(context, client, self.trainable(context.spec))
-
-    def layout(self, context: RoundContext, earlier: Earlier) -> Layout:
-        """One block a tensor."""
-        del earlier
-        trained = self.trainable(context.spec)
-        blocks = tuple(Block(owner=entry.name, shape=entry.shape) for entry in trained.entries)
-        return Layout(blocks=blocks, clip=context.plan.codec_clip, covered=tensor_coverage(context, trained))
 
     def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
         """The change, zero where nothing was trained."""
@@ -69,65 +50,22 @@ class OnTensors:
         return self.strategy.apply(context.state, received.means[0], context.spec, optimizer)
 
 
-def tensor_coverage(context: RoundContext, trained: AdapterSpec) -> dict[str, tuple[tuple[int, int], ...]]:
-    """What each client fills of the flat tensors of `trained`."""
-    if not context.plan.allotments:
-        return {}
-    filled = {}
-    for client in context.plan.cohort:
-        start = own_start(context, client, trained)
-        tuned = set(start.trained.names)
-        filled[client] = [
-            np.broadcast_to(start.masks.get(entry.name, np.ones(1)) * (entry.name in tuned) > 0, entry.shape)
-            for entry in trained.entries
-        ]
-    return covered(filled)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RoLoRAJob:
+class RoLoRAJob(SumsTensors):
     """Odd rounds train B, even rounds A, and the head in all: the mean of products is exact (Chen et al. 2024)."""
 
     name: str = "rolora"
     reads: Reads = Reads.SUM
     scales: bool = False
 
-    @property
-    def weighing(self) -> Weighing:
-        """Whose weights count."""
-        return Weighing.GIVEN
-
-    def adapter(self, spec: AdapterSpec) -> AdapterSpec:
-        """That of the method."""
-        return spec
-
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
         """Everything, in turn."""
         return spec
 
-    def trained(self, context: RoundContext) -> AdapterSpec:
+    def sent(self, context: RoundContext) -> AdapterSpec:
         """What this round trains."""
         turn = Role.LORA_B if context.plan.round % 2 else Role.LORA_A
         return context.spec.only((turn, Role.HEAD, Role.BODY))
-
-    def start(self, context: RoundContext, client: str) -> Start:
-        """The shared adapter."""
-        return own_start(context, client, self.trained(context))
-
-    def layout(self, context: RoundContext, earlier: Earlier) -> Layout:
-        """One block a tensor."""
-        del earlier
-        trained = self.trained(context)
-        blocks = tuple(Block(owner=entry.name, shape=entry.shape) for entry in trained.entries)
-        return Layout(blocks=blocks, clip=context.plan.codec_clip, covered=tensor_coverage(context, trained))
-
-    def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
-        """The change of the factor whose turn it is, and of the head."""
-        del client
-        del context
-        return np.concatenate(
-            [delta.get(block.owner, np.zeros(block.shape, dtype=np.float32)).reshape(-1) for block in layout.blocks]
-        )
 
     def apply(
         self, received: Received, context: RoundContext, optimizer: ServerOptimizer

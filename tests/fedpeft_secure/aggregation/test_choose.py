@@ -66,7 +66,7 @@ def test_an_unknown_name_lists_what_there_is(tiny_config: MakeConfig) -> None:
         choose_strategy(tiny_config({"aggregation.strategy": "fedavg"}))
     assert str(caught.value) == (
         "aggregation.strategy: no strategy 'fedavg'; there are auto, fedit, ffa, fedsvd, rolora, hetlora, flexlora, "
-        "fedex, lora_fair, fedask, product_sketch, flora, rank_slots, "
+        "fedex, lora_fair, fedask, product_sketch, flora, rank_slots, fedsa, fedper, "
         'or "package.module:Name" for your own'
     )
 
