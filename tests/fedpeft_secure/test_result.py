@@ -116,6 +116,7 @@ def test_every_table_of_the_contract_is_there() -> None:
         "schema",
         "setup",
         "utility",
+        "personal",
         "privacy",
         "communication",
         "compute",

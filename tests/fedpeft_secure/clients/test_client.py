@@ -15,6 +15,7 @@ from fedpeft_secure.clients import client as client_module
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.personal import PersonalValues
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import SecureRandomness, SeededRandomness
 from fedpeft_secure.errors import PolicyError
@@ -114,6 +115,7 @@ def party(
             directory=keys.directory,
             physical_batch=4,
             memory_file=tmp_path / f"{len(ledgers)}.memory" / "client.bin",
+            own=PersonalValues(folder=tmp_path / f"{len(ledgers)}.personal"),
         )
         return Party(client=client, config=config, state=start, keys=keys, budgets=budgets)
 
