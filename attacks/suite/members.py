@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from attacks.base import View, score
+from attacks.errors import AttackError
 from attacks.membership.scoring import MembershipGuess, MembershipTruth
 from attacks.suite.case import VIEWS, Case, not_measured
 from attacks.suite.membership_rules import POPULATION, RULES, Question
@@ -43,10 +44,19 @@ class Panel:
 
 
 def membership_rows(case: Case, attack: str = "membership") -> tuple[AttackRow, ...]:
-    """One row of `attack` for each of the four views; `attack` is a name of `RULES`."""
-    return tuple(
-        _own_row(case, attack) if view == case.own_view else _replayed_row(case, attack, view) for view in VIEWS
-    )
+    """One row of `attack` for each of the four views; `attack` is a name of `RULES`.
+
+    A view on which the attack has not what it needs, such as public texts to compare with, gets a row that says so.
+    """
+    return tuple(_row_of(case, attack, view) for view in VIEWS)
+
+
+def _row_of(case: Case, attack: str, view: ViewName) -> AttackRow:
+    own = view == case.own_view
+    try:
+        return _own_row(case, attack) if own else _replayed_row(case, attack, view)
+    except AttackError as error:
+        return not_measured(attack, METRIC, view, replay=not own, reason=str(error))
 
 
 def match_classes(members: LabelledTexts, public: LabelledTexts, *, rng: np.random.Generator) -> Panel:

@@ -87,7 +87,19 @@ def test_no_attacks_means_no_rows_and_no_record_means_an_error(tiny_config: Make
 @pytest.mark.slow
 def test_every_other_membership_attack_can_be_asked_for(tiny_config: MakeConfig, tmp_path: Path) -> None:
     names = ["update-cosine", "lira-offline", "rmia", "quantile"]
-    with training_run(tiny_config({"attacks.run": names}), tmp_path / "run", resume=False, listen=ignore) as trained:
+    many = {"data.synthetic.examples": 700, "data.validation_fraction": 0.3, "data.test_fraction": 0.3}
+    config = tiny_config({"attacks.run": names, **many})
+    with training_run(config, tmp_path / "run", resume=False, listen=ignore) as trained:
         rows = run_attacks(trained, ignore)
     assert [(row.attack, row.view) for row in rows] == [(name, view) for name in names for view in VIEWS]
     assert all(row.value is not None and row.null is not None for row in rows)
+
+
+@pytest.mark.slow
+def test_an_attack_without_public_texts_to_compare_with_says_so(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    config = tiny_config({"attacks.run": ["rmia"]})
+    with training_run(config, tmp_path / "run", resume=False, listen=ignore) as trained:
+        rows = {row.view: row for row in run_attacks(trained, ignore)}
+    assert set(rows) == set(VIEWS)
+    assert rows["sum-dp"].value is None
+    assert "RMIA needs a population" in rows["sum-dp"].note
