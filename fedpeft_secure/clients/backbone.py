@@ -1,5 +1,6 @@
 """The one model that all simulated clients share: its frozen part is loaded once, adapters are swapped in and out."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,9 @@ from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.label_words import CausalAnswers, answers_of
 from fedpeft_secure.persample import per_example
 from fedpeft_secure.seeds import Seed
+
+KERNEL_CACHES, KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"), "16"
+"""Environment variables of the two caches of kernels, and how many these hold."""
 
 REPAYS = 2.0
 """Keeping what the lower layers make of a text pays once it is looked at twice."""
@@ -125,6 +129,7 @@ def load_backbone(
     Returns:
         The backbone and the adapter's public first values.
     """
+    bound_kernel_caches()
     device = choose_device(config.model.device)
     model, spec = load_adapted(config, num_labels=num_labels, classes=classes)
     model.to(device).eval()
@@ -147,6 +152,17 @@ def load_backbone(
     store = store or new_store(config)
     lower = lower_layers(model, methods.named_trainable(model), store=store) if pays else None
     return replace(backbone, per_example=chosen, store=store, lower=lower), methods.read_state(model)
+
+
+def bound_kernel_caches() -> None:
+    """Lets oneDNN, and torch's bridge to it, remember few kernels, unless the environment says how many.
+
+    They keep one for every shape of batch that they ever saw, a thousand by default. Poisson samples rarely repeat a
+    shape, so that this saves no time, and takes hundreds of megabytes: the more clients, the more shapes. It is read
+    once, before the first multiplication of the process.
+    """
+    for variable in KERNEL_CACHES:
+        os.environ.setdefault(variable, KERNELS)
 
 
 def new_store(config: Config) -> ActivationStore:

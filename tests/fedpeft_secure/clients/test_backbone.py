@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,7 +9,14 @@ import torch
 from dp.oracle import refuse_coupled_loss
 from fedpeft_secure import Config, methods
 from fedpeft_secure.adapters import AdapterState
-from fedpeft_secure.clients.backbone import Backbone, choose_device, choose_precision, load_backbone
+from fedpeft_secure.clients.backbone import (
+    KERNEL_CACHES,
+    Backbone,
+    bound_kernel_caches,
+    choose_device,
+    choose_precision,
+    load_backbone,
+)
 from fedpeft_secure.clients.batches import Batch, Examples, physical_batches
 from fedpeft_secure.errors import ConfigError
 
@@ -127,3 +135,11 @@ def test_virtual_tokens_need_positions(tiny_config: Callable[..., Config]) -> No
     load_backbone(tiny_config(fits), num_labels=2)
     with pytest.raises(ConfigError, match=r"^model.max_length: 60 and 5 virtual tokens exceed"):
         load_backbone(tiny_config(fits | {"peft.virtual_tokens": 5}), num_labels=2)
+
+
+def test_kernels_of_few_shapes_are_kept_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in KERNEL_CACHES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(KERNEL_CACHES[0], "7")
+    bound_kernel_caches()
+    assert [os.environ[variable] for variable in KERNEL_CACHES] == ["7", "16"]
