@@ -16,7 +16,15 @@ Kind = Literal["federated", "centralised", "local"]
 DEFAULT = "default"
 """The arm that the others are measured against: the configuration with the strategy that "auto" chooses."""
 
+PERSONAL = frozenset({"fedsa", "fedper"})
+PERSONAL_REASON = (
+    "it leaves every client a model of its own, and there is none to test: run it with data.client_test_fraction"
+)
+
 BASELINES = ("full", "head", "centralised", "local")
+
+WHOLE: Mapping[str, Any] = {"aggregation.strategy": "fedit", "allocation.ranks": []}
+"""Baselines know no ranks of their own for clients."""
 
 FULL_RATE = 0.1
 """Full fine-tuning moves all weights at once: at an adapter's learning rate it diverges."""
@@ -74,6 +82,9 @@ def choose_arms(base: Config, names: Sequence[str] = ()) -> tuple[tuple[Arm, ...
     arms, refused = [], []
     for name in dict.fromkeys((DEFAULT, *(names or known))):
         arm = _arm(name, base)
+        if name in PERSONAL:
+            refused.append(Refused(name=name, reason=PERSONAL_REASON))
+            continue
         try:
             check(arm.config(base, seed=base.seed))
         except ConfigError as error:
@@ -88,13 +99,13 @@ def _arm(name: str, base: Config) -> Arm:
         return Arm(name=name, changes={"aggregation.strategy": "auto"})
     if name == "full":
         rate = base.training.learning_rate * FULL_RATE
-        changes = {"peft.method": "full", "aggregation.strategy": "fedit", "training.learning_rate": rate}
+        changes = {**WHOLE, "peft.method": "full", "training.learning_rate": rate}
         return Arm(name=name, changes=changes)
     if name == "head":
-        return Arm(name=name, changes={"peft.method": "head", "aggregation.strategy": "fedit"})
+        return Arm(name=name, changes={**WHOLE, "peft.method": "head"})
     if name in BASELINES:
         kind: Kind = "centralised" if name == "centralised" else "local"
-        return Arm(name=name, kind=kind, changes={"privacy.epsilon": "inf", "aggregation.strategy": "fedit"})
+        return Arm(name=name, kind=kind, changes={**WHOLE, "privacy.epsilon": "inf"})
     changes = {"aggregation.strategy": name}
     if STRATEGIES[name]().reads is Reads.INDIVIDUAL:
         changes["secure_sum.protocol"] = "plain"

@@ -49,6 +49,19 @@ def test_what_never_leaves_is_not_noised(name: str, tiny_config: MakeConfig) -> 
     assert not arms[-1].config(tiny_config(), seed=0).is_private("client-1")
 
 
+def test_baselines_train_the_whole_module_where_clients_have_ranks_of_their_own(tiny_config: MakeConfig) -> None:
+    base = tiny_config({"privacy.epsilon": "inf", "allocation.ranks": [2, 1, 2, 1, 2]})
+    arms, refused = choose_arms(base, list(BASELINES))
+    assert not refused
+    assert all(arm.config(base, seed=0).allocation.ranks == () for arm in arms if arm.name != DEFAULT)
+
+
+def test_a_strategy_without_one_model_has_none_to_compare(tiny_config: MakeConfig) -> None:
+    _, refused = choose_arms(tiny_config({"privacy.epsilon": "inf"}), ["fedsa", "fedper"])
+    assert [one.name for one in refused] == ["fedsa", "fedper"]
+    assert all("a model of its own" in one.reason for one in refused)
+
+
 def test_an_unknown_arm_is_refused_by_name(tiny_config: MakeConfig) -> None:
     with pytest.raises(InputError, match=r"--arm fedavgg: there are default, .*fedsvd.*, local"):
         choose_arms(tiny_config(), ["fedavgg"])
