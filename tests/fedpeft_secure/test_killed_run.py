@@ -104,6 +104,8 @@ def test_a_killed_simulation_resumes_to_the_ledger_and_result_of_an_uninterrupte
         killed += kill_after(processes, config, out, charged=charged, seconds=seconds)
         before = charges(out)
         amid_rounds += 0 < len(before) < len(wanted)
+        if len(before) == len(wanted):
+            rounds *= 0.9  # the machine is less busy than when it was timed: kill earlier
         again = end(config, out)
         assert set(comparable(before)) <= set(comparable(charges(out)))
         assert comparable(charges(out)) == wanted
