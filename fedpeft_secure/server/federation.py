@@ -43,7 +43,7 @@ class Federation:
     Args:
         config: the run's configuration.
         run: the run's name in plans and ledger.
-        data: the texts, dealt out.
+        data: the texts, dealt out; of the clients' those that they train on.
         tokenizer: of the model.
         backbone: the shared model.
         strategy, strategy_reason: how updates are aggregated, and why so.
@@ -149,6 +149,7 @@ def build_federation(
         hold_out(texts, fraction, seed=seed, client=budget.client)
         for budget, texts in zip(budgets, data.clients, strict=True)
     ]
+    data = replace(data, clients=tuple(training for training, _ in split))
     clients = {
         budget.client: Client(
             name=budget.client,

@@ -94,3 +94,13 @@ def test_a_weight_that_is_capped_is_told(told: Callable[[dict[str, object]], lis
     assert "client-1 has more examples than the 32 that it may weigh" in notices(told(small))[0]
     assert len(notices(told(small))) == 5
     assert notices(told({"privacy.epsilon": "inf"})) == []
+
+
+def test_what_clients_hold_out_is_nowhere_taken_for_training_data(make_federation: MakeFederation) -> None:
+    """Attacks and ledgers look examples up by their place among the texts that a client trains on."""
+    federation = make_federation({"data.client_test_fraction": 0.4})
+    for texts, client in zip(federation.data.clients, federation.clients.values(), strict=True):
+        assert client.held_out is not None
+        tokens = federation.tokenise(texts).token_ids
+        assert tokens == client.examples.token_ids
+        assert len(client.held_out) == pytest.approx(0.4 * (len(texts) + len(client.held_out)), abs=1)
