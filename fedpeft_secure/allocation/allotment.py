@@ -58,7 +58,7 @@ class Allotment:
             return False
         if not self.targets or entry.role not in (Role.LORA_A, Role.LORA_B):
             return True
-        return entry.module.rsplit(".", 1)[-1] in {name for target in self.targets for name in _names(target)}
+        return entry.module.rsplit(".", 1)[-1] in {name for target in self.targets for name in names_of(target)}
 
 
 def layer_of(entry: Entry) -> int | None:
@@ -102,7 +102,8 @@ def rank_of(entry: Entry) -> int:
     return entry.shape[1] if entry.role is Role.LORA_B else entry.shape[0]
 
 
-def _names(target: str) -> tuple[str, ...]:
+def names_of(target: str) -> tuple[str, ...]:
+    """What a target may be called in a model: its own name, and those of other architectures."""
     return (target, *ALIASES.get(target, ()))
 
 

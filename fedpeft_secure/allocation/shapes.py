@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
-from fedpeft_secure.allocation.allotment import ALIASES
+from fedpeft_secure.allocation.allotment import names_of
 from fedpeft_secure.errors import ModelError
 from fedpeft_secure.models import find_model
 
@@ -79,7 +79,7 @@ class ModelShape:
 
     def adapted(self, targets: tuple[str, ...]) -> tuple[Linear, ...]:
         """The linear layers that `targets` name, in one transformer layer."""
-        wanted = {name for target in targets for name in (target, *ALIASES.get(target, ()))}
+        wanted = {name for target in targets for name in names_of(target)}
         return tuple(linear for linear in self.linears if linear.name.rsplit(".", 1)[-1] in wanted)
 
 
