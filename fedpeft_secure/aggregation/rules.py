@@ -75,8 +75,13 @@ def emptiest_slot(config: Config) -> int:
     return sum(rank == max(client_ranks(config)) for rank in client_ranks(config)) - left_out
 
 
+def goes_straight(strategy: RoundStrategy) -> bool:
+    """Whether it answers with factors of its own, not with a change that a server optimiser could step along."""
+    return isinstance(strategy, OnFactors | OnStacks)
+
+
 def _check_optimizer(config: Config, strategy: RoundStrategy) -> None:
-    if not isinstance(strategy, OnFactors | OnStacks):
+    if not goes_straight(strategy):
         return
     training = config.training
     if training.server_optimizer != "sgd":
