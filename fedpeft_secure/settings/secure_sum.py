@@ -11,7 +11,7 @@ class AggregationConfig(Table):
     """`[aggregation]`: what the server does with a sum of updates."""
 
     strategy: str = "auto"
-    """A strategy of [aggregation.md](aggregation.md) or your own by `package.module:Name`; "auto" chooses and says why."""
+    """A strategy of [aggregation.md](aggregation.md), or your own as `package.module:Name`; "auto" says why."""
 
     weighing: Literal["examples", "uniform"] = "examples"
     """Whether clients count by their examples, or all the same, as they do under DP in any case."""
