@@ -75,6 +75,14 @@ def test_full_fine_tuning_slows_whoever_adapts(server: str, slower: str, tiny_co
 
 
 @pytest.mark.parametrize("name", ["centralised", "local"])
+def test_without_a_server_that_adapts_the_optimizer_does(name: str, tiny_config: MakeConfig) -> None:
+    adaptive = tiny_config({"training.optimizer": "sgd", "training.server_optimizer": "adam"})
+    plain = tiny_config({"training.optimizer": "sgd", "training.server_optimizer": "momentum"})
+    for base, wanted in ((adaptive, "adamw"), (plain, "sgd")):
+        assert choose_arms(base, [name])[0][-1].config(base, seed=0).training.optimizer == wanted
+
+
+@pytest.mark.parametrize("name", ["centralised", "local"])
 def test_what_never_leaves_is_not_noised(name: str, tiny_config: MakeConfig) -> None:
     arms, _ = choose_arms(tiny_config(), [name])
     assert arms[-1].kind == name
