@@ -16,6 +16,12 @@ class AggregationConfig(Table):
     weighing: Literal["examples", "uniform"] = "examples"
     """Whether clients count by their examples, or all the same, as they do under DP in any case."""
 
+    sent_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of the trained values that a round trains and sends, the same ones for all clients."""
+
+    sent_values: Literal["random", "last_sum"] = "random"
+    """Which, below a share of 1: drawn for each round, or by half those that the last sum of them changed most."""
+
 
 class SecureSumConfig(Table):
     """`[secure_sum]`: the protocol that hides the clients' updates, and what it must survive."""
