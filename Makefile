@@ -6,7 +6,7 @@ OUT ?= runs/demo
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: run test test-slow check format bench clean
+.PHONY: run test test-slow check format docs bench clean
 
 run: $(VENV)/installed
 	$(BIN)/fedpeft run --out $(OUT)
@@ -25,6 +25,9 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m fedpeft_secure.settings.reference > docs/settings.md
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/training_throughput.py
