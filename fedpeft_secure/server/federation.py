@@ -14,6 +14,7 @@ from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation import RoundStrategy, ServerOptimizer, choose_strategy, server_optimizer
 from fedpeft_secure.aggregation.base_weights import with_unchanged_base
 from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.allocation import Allotment
 from fedpeft_secure.allocation.adaptive import decide
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.client_budgets import plan_client_budgets
@@ -81,6 +82,11 @@ class Federation:
     def trained(self) -> AdapterSpec:
         """The tensors that clients train and send."""
         return self.strategy.trainable(self.backbone.spec)
+
+    @property
+    def allotments(self) -> tuple[Allotment, ...]:
+        """Every client's part of the module, in order, as the run deals it."""
+        return tuple(self.agreed.allotment(budget.client) for budget in self.budgets)
 
     @property
     def private(self) -> bool:
