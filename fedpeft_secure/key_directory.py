@@ -31,9 +31,7 @@ def make_directory(members: Iterable[str], out: Path) -> secagg.KeyDirectory:
     holder = keys.pop(secagg.messages.KEY_HOLDER, b"")
     directory = secagg.KeyDirectory(members=keys, key_holder=holder)
     if out.exists():
-        raise InputError(
-            f"--out {out}: it is there already; a changed directory is a new file"
-        )
+        raise InputError(f"--out {out}: it is there already; a changed directory is a new file")
     try:
         write_atomically(out, directory.to_bytes())
     except OSError as error:

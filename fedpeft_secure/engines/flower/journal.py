@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 from fedpeft_secure.events import ClientTrained, Event, Notice, PhaseStarted, RoundFinished, RunStarted
@@ -19,6 +20,14 @@ class Journal:
     def to_stderr(cls) -> "Journal":
         """Where service managers and Flower look for logs."""
         return cls(stream=sys.stderr)
+
+    @classmethod
+    def to_file(cls, path: Path | None) -> "Journal":
+        """Appends to a file of mode 0600; where none is given, to the standard error stream."""
+        if path is None:
+            return cls.to_stderr()
+        path.touch(mode=0o600)
+        return cls(stream=path.open("a", encoding="utf-8"))
 
     def write(self, what: str, **details: object) -> None:
         """One line."""

@@ -31,7 +31,7 @@ def serve_run(path: Path, carrier: Carrier, *, start: str) -> None:
     if start not in STARTS:
         raise InputError(f'start = {start!r}: give "new" or "resume"')
     settings = ServerSettings.load(path)
-    config, journal, metrics = load_config(settings.config), Journal.to_stderr(), RunMetrics()
+    config, journal, metrics = load_config(settings.config), Journal.to_file(settings.journal), RunMetrics()
 
     def lost(party: str, kind: str, cause: str) -> None:
         journal.write("lost", party=party, order=kind, cause=cause)

@@ -133,6 +133,7 @@ class ServerSettings(Settings):
         identity, passphrase_file: its key.
         directory: everybody's pinned public keys.
         join_seconds, train_seconds, step_seconds: deadlines; who has not answered then has vanished.
+        journal: where structured logs go; the standard error stream, which Flower collects, unless given.
         metrics_port: of Prometheus metrics and the health page, on `metrics_host`; 0 for none.
     """
 
@@ -141,6 +142,7 @@ class ServerSettings(Settings):
     join_seconds: Seconds = 300.0
     train_seconds: Seconds = 3600.0
     step_seconds: Seconds = 120.0
+    journal: Path | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
 
