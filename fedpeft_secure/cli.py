@@ -408,18 +408,27 @@ def keys_command(
     typer.echo(identity.public.hex())
 
 
-@app.command("directory", epilog="Example: fedpeft directory --out keys client-1=5f0c… client-2=91ab…")
+@app.command(
+    "key-directory", epilog="Example: fedpeft key-directory client-1=$KEY1 client-2=$KEY2 --out keys  # KEYs: `keys`"
+)
 @one_line_errors
-def directory_command(
-    members: Annotated[list[str], typer.Argument(metavar="NAME=KEY...", help="Everybody's public keys, in hex.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new file, the same for all parties.")],
+def key_directory_command(
+    members: Annotated[
+        list[str], typer.Argument(metavar="NAME=PUBLIC...", help="Every client and the key that `keys` printed for it.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new file, the same for everybody.")],
+    holder: Annotated[
+        str | None, typer.Option("--key-holder", metavar="PUBLIC", help="The key that `key-holder init` printed.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Makes the key directory that all parties pin, and prints its fingerprint: compare it over another channel."""
+    """Makes the directory of public keys that everybody pins, and prints its fingerprint to compare by telephone."""
     del debug
-    from fedpeft_secure.key_directory import make_directory
+    from fedpeft_secure.key_directory import parse_directory, write_directory
 
-    typer.echo(make_directory(members, out).fingerprint.hex())
+    directory = parse_directory(members, key_holder=holder)
+    write_directory(directory, out)
+    typer.echo(directory.fingerprint.hex())
 
 
 @app.command("node", epilog="Example: fedpeft node /etc/fedpeft/client-1.toml")
@@ -504,14 +513,11 @@ def bench_secure_sum_command(  # noqa: PLR0917 - typer calls by name
     del debug
     from dataclasses import asdict
 
+    from fedpeft_secure.bench_table import cost_table
     from secagg.bench import measure
 
-    cost = asdict(measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits, protocol=protocol))
-    if as_json:
-        sys.stdout.write(json.dumps(cost) + "\n")
-    else:
-        for name, value in cost.items():
-            typer.echo(f"{name:<22} {value}")
+    cost = measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits, protocol=protocol)
+    _print(cost_table(cost), json.dumps(asdict(cost)), as_json=as_json)
 
 
 @app.callback(invoke_without_command=True)

@@ -12,6 +12,7 @@ import secagg
 from fedpeft_secure.accounts import Account
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation import RoundStrategy, ServerOptimizer, server_optimizer
+from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.budgets import ClientBudget, noise_kind
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
@@ -84,6 +85,17 @@ class Federation:
     def private(self) -> bool:
         """Whether clients have finite budgets: all of them or none."""
         return self.budgets[0].private
+
+    @property
+    def sends_parts(self) -> bool:
+        """Whether what clients send is not the whole change of every trained tensor, as it is."""
+        return self.strategy.scales or self.config.aggregation.sent_share < 1
+
+    @property
+    def sent_values(self) -> int:
+        """How many values a client sends in the first sum of the first round."""
+        context = RoundContext(plan=self.agreed, spec=self.backbone.spec, state=self.start)
+        return self.strategy.layout(context, ()).size
 
     @property
     def optimizer(self) -> ServerOptimizer:

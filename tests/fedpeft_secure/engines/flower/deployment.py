@@ -23,6 +23,8 @@ import secagg
 from fedpeft_secure.config import Config
 from fedpeft_secure.config_file import dump_config
 
+from .proxy import Proxy, Seen
+
 ROOT = Path(__file__).parents[4]
 BIN = Path(sys.executable).parent
 MAIN = "from fedpeft_secure.cli import main; main()"
@@ -35,8 +37,10 @@ class Deployment:
     folder: Path
     config: Config
     api: int
+    server: secagg.Identity
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     sockets: dict[str, Path] = field(default_factory=dict)
+    proxies: list[Proxy] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -65,7 +69,16 @@ class Deployment:
         os.killpg(process.pid, number)
         process.wait()
 
+    def watch(self, name: str, seen: Seen) -> None:
+        """Puts a proxy between a SuperNode and its worker."""
+        path = self.folder / name / "seen.sock"
+        key = self.server.public
+        self.proxies.append(Proxy(path, self.sockets[name], server_key=key, seen=seen))
+        self.sockets[name] = path
+
     def stop(self) -> None:
+        for proxy in self.proxies:
+            proxy.close()
         for name in list(self.processes):
             self.kill(name)
 
@@ -139,14 +152,14 @@ class Deployment:
         raise AssertionError(f"no {event} {details}:\n{self.log('superlink')[-4000:]}")
 
 
-def deploy(folder: Path, config: Config, policy: Mapping[str, object]) -> Deployment:
+def deploy(folder: Path, config: Config, policy: Mapping[str, object], *, deadline: float) -> Deployment:
     """Writes everybody's files; starts nothing."""
-    deployment = Deployment(folder=folder, config=config, api=free_port())
+    server = secagg.Identity.generate()
+    deployment = Deployment(folder=folder, config=config, api=free_port(), server=server)
     write_pki(folder / "pki", config.client_names)
     identities = {name: secagg.Identity.generate() for name in config.client_names}
     directory = secagg.KeyDirectory(members={name: one.public for name, one in identities.items()})
     (folder / "directory.bin").write_bytes(directory.to_bytes())
-    server = secagg.Identity.generate()
     server.save(folder / "server.key", passphrase=b"correct horse")
     (folder / "passphrase").write_text("correct horse\n")
     for name, identity in identities.items():
@@ -173,9 +186,9 @@ def deploy(folder: Path, config: Config, policy: Mapping[str, object]) -> Deploy
         "config": "run.toml",
         "out": "run",
         "journal": "journal.jsonl",
-        "join_seconds": 60.0,
-        "train_seconds": 60.0,
-        "step_seconds": 60.0,
+        "join_seconds": 240.0,
+        "train_seconds": deadline,
+        "step_seconds": deadline,
     }
     (folder / "server.toml").write_text(tomli_w.dumps(settings))
     shutil.copytree(ROOT / "examples" / "flower", folder / "app")

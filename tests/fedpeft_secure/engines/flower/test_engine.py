@@ -8,16 +8,14 @@ from fedpeft_secure.clients.memory import load_memory, memory_file
 from fedpeft_secure.config import Config
 from fedpeft_secure.engines.base import Engine
 from fedpeft_secure.engines.flower.orders import STEP, TRAIN, Order, unbundle
-from fedpeft_secure.engines.in_process import InProcess, run_round
-from fedpeft_secure.engines.rounds import RoundOutcome
+from fedpeft_secure.engines.in_process import InProcess
 from fedpeft_secure.errors import RunFailedError
-from fedpeft_secure.events import Event, Listener, Notice
-from fedpeft_secure.plans import RoundPlan
+from fedpeft_secure.events import Event, Notice
 from fedpeft_secure.result import RoundRecord
-from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.job import training_run
 
 from .conftest import Site
+from .dropping import Dropping
 
 MakeSite = Callable[..., Site]
 
@@ -73,25 +71,6 @@ def test_a_node_that_vanishes_in_any_phase_drops_out_and_the_rest_is_summed(
     here = Trained(site.config, tmp_path / "here", Dropping(drop))
     assert there.records[0].survivors == here.records[0].survivors
     assert there.state.digest() == here.state.digest()
-
-
-class Dropping(InProcess):
-    """The in-process engine with chosen dropouts."""
-
-    def __init__(self, drop: dict[str, frozenset[str]]) -> None:
-        object.__setattr__(self, "drop", drop)
-
-    def play(self, federation: Federation, plan: RoundPlan, state: AdapterState, *, listen: Listener) -> RoundOutcome:
-        return run_round(
-            plan,
-            state,
-            federation.clients,
-            strategy=federation.strategy,
-            spec=federation.backbone.spec,
-            directory=federation.keys.directory,
-            drop=self.drop,  # type: ignore[attr-defined]
-            listen=listen,
-        )
 
 
 def test_a_node_that_is_restarted_within_a_round_drops_out_of_it_and_its_charge_stands(
@@ -168,8 +147,16 @@ def test_the_servers_own_ledger_never_says_less_than_a_clients(make_site: MakeSi
     assert last.epsilon_spent["client-3"] > 0 == len(site.nodes["client-3"].ledger.history("client-3"))
 
 
-def test_a_sum_in_two_phases_and_a_sum_with_personal_parts(make_site: MakeSite, tmp_path: Path) -> None:
-    site = make_site({"aggregation.strategy": "fedask", "privacy.epsilon": "inf", "training.rounds": 1})
+def test_a_strategy_that_reads_two_sums(make_site: MakeSite, tmp_path: Path) -> None:
+    site = make_site(
+        {
+            "aggregation.strategy": "fedask",
+            "privacy.epsilon": "inf",
+            "training.rounds": 1,
+            "training.server_optimizer": "sgd",
+            "training.server_learning_rate": 1.0,
+        }
+    )
     for node in site.nodes.values():
         node.policy = node.policy.model_copy(update={"epsilon_per_run": float("inf"), "epsilon_total": float("inf")})
     here = Trained(site.config, tmp_path / "here", InProcess())
