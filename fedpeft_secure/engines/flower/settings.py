@@ -72,7 +72,7 @@ class Settings(BaseModel):
         try:
             return secagg.KeyDirectory.from_bytes(self.directory.read_bytes())
         except OSError as error:
-            raise InputError(f"directory {self.directory}: {error.strerror}; `fedpeft directory` makes one") from None
+            raise InputError(f"directory {self.directory}: {error.strerror}; see `fedpeft key-directory`") from None
         except secagg.ProtocolError as error:
             raise InputError(f"directory {self.directory}: {error}") from None
 
