@@ -339,12 +339,21 @@ def report_command(
 
 @app.command("doctor", epilog="Example: fedpeft doctor --profile laptop.toml")
 @one_line_errors
-def doctor_command(
+def doctor_command(  # noqa: PLR0917 - typer calls by name
     config: ConfigPath = None,
     overrides: Overrides = None,
     profile: Annotated[
         Path | None,
         typer.Option("--profile", metavar="FILE", help="Measure this device for allocation.devices."),
+    ] = None,
+    connect: Annotated[
+        Path | None, typer.Option("--connect", metavar="SETTINGS", help="Look at a node: its files and its worker.")
+    ] = None,
+    superlink: Annotated[
+        str, typer.Option("--superlink", metavar="HOST:PORT", help="With --connect: reach this SuperLink over TLS.")
+    ] = "",
+    root_certificates: Annotated[
+        Path | None, typer.Option("--root-certificates", metavar="FILE", help="Who signed the SuperLink's certificate.")
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -358,7 +367,12 @@ def doctor_command(
         return
     if config is not None or overrides:
         raise InputError("doctor: only --profile FILE looks at a configuration; leave CONFIG and --set away")
-    findings = examine()
+    if connect is None:
+        findings = examine()
+    else:
+        from fedpeft_secure.engines.flower.checkup import examine_node
+
+        findings = examine_node(connect, superlink=superlink, root_certificates=root_certificates)
     if as_json:
         sys.stdout.write(json.dumps({finding.name: finding.value for finding in findings}, indent=2) + "\n")
     else:

@@ -62,4 +62,12 @@ def serve_run(path: Path, carrier: Carrier, *, start: str) -> None:
         except FedPeftError as error:
             journal.write("failed", reason=str(error))
             raise
-        journal.write("finished", seconds=round(time.monotonic() - started, 3))
+        nodes = engine.nodes
+        journal.write(
+            "finished",
+            seconds=round(time.monotonic() - started, 3),
+            exchanges=0 if nodes is None else nodes.exchanges,
+            waited_seconds=0.0 if nodes is None else round(nodes.waited_seconds, 3),
+            sent_bytes=0 if nodes is None else nodes.sent_bytes,
+            received_bytes=0 if nodes is None else nodes.received_bytes,
+        )

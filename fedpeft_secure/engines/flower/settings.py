@@ -91,7 +91,6 @@ class NodeSettings(Settings):
         model: where it has the model; empty for the name that the run gives.
         socket: where its worker listens.
         physical_batch: examples at once, if the run's are too many for this device.
-        profile: what `fedpeft doctor --profile` measured: runs that ask for more memory are refused.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -105,7 +104,6 @@ class NodeSettings(Settings):
     model: str = ""
     socket: Path
     physical_batch: Annotated[int, Field(ge=1)] | None = None
-    profile: Path | None = None
 
 
 class HolderSettings(Settings):
