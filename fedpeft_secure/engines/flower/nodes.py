@@ -103,7 +103,7 @@ class Nodes:
                 continue
             reply = replies.get(self.addresses[name])
             if reply is None:
-                self.lost(name, kind, "no answer in time")
+                self.lost(name, kind, "no answer")
                 continue
             answer = self._opened(reply, orders[name], name, kind)
             if answer is not None and answer.sender == name:

@@ -14,8 +14,10 @@ import secagg
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import load
 from fedpeft_secure.engines.flower.engine import Deadlines, FlowerEngine
+from fedpeft_secure.engines.flower.holder import open_holder
 from fedpeft_secure.engines.flower.node import Node, open_node
-from fedpeft_secure.engines.flower.settings import NodeSettings
+from fedpeft_secure.engines.flower.settings import HolderSettings, NodeSettings
+from fedpeft_secure.key_holder import make_key_holder
 from fedpeft_secure.seeds import Seed
 
 POLICY = {"simulation_noise": True, "trust_server": True, "protocols": ["masked", "plain", "helper"]}
@@ -93,6 +95,19 @@ def write_party(folder: Path, name: str, policy: Mapping[str, Any], server: seca
     return NodeSettings.load(path)
 
 
+def holder_settings(folder: Path, server: secagg.Identity) -> HolderSettings:
+    """The settings of the third party."""
+    settings = {
+        "identity": "holder/identity.key",
+        "directory": "directory.bin",
+        "state": "holder",
+        "server_key": server.public.hex(),
+        "socket": "holder/worker.sock",
+    }
+    (folder / "holder.toml").write_text(tomli_w.dumps(settings))
+    return HolderSettings.load(folder / "holder.toml")
+
+
 def write_data(folder: Path, config: Config) -> None:
     """Every client's examples, as the simulation deals them."""
     data = load(config.data, clients=config.clients.count, seed=Seed(config.seed))
@@ -114,7 +129,9 @@ def make_site(tiny_config: Callable[..., Config], tmp_path: Path) -> Iterator[Ca
         folder = tmp_path / f"site-{len(sites)}"
         folder.mkdir()
         identities = {name: secagg.Identity.generate() for name in config.client_names}
-        directory = secagg.KeyDirectory(members={name: one.public for name, one in identities.items()})
+        third = make_key_holder(folder / "holder").public if config.secure_sum.protocol == "helper" else b""
+        members = {name: one.public for name, one in identities.items()}
+        directory = secagg.KeyDirectory(members=members, key_holder=third)
         (folder / "directory.bin").write_bytes(directory.to_bytes())
         server, nodes, logs = secagg.Identity.generate(), {}, list[str]()
         write_data(folder, config)
@@ -126,6 +143,8 @@ def make_site(tiny_config: Callable[..., Config], tmp_path: Path) -> Iterator[Ca
         site = Site(config, folder, server, directory, nodes, lines, logs=logs)
         for number, name in enumerate(nodes, start=1):
             lines.answerers[number] = lambda message, name=name: site.nodes[name].answer(message)
+        if third:
+            lines.answerers[99] = open_holder(holder_settings(folder, server), log=logs.append).answer
         sites.append(site)
         return site
 

@@ -66,7 +66,7 @@ def test_a_node_that_vanishes_in_any_phase_drops_out_and_the_rest_is_summed(
     site.lines.hook = hook
     there = Trained(site.config, tmp_path / "there", site.engine())
     assert dead == {2}
-    assert ("client-2", "train" if phase == "advertise" else "step", "no answer in time") in site.lost
+    assert ("client-2", "train" if phase == "advertise" else "step", "no answer") in site.lost
     drop = {phase: frozenset({"client-2"})}
     here = Trained(site.config, tmp_path / "here", Dropping(drop))
     assert there.records[0].survivors == here.records[0].survivors
@@ -171,3 +171,21 @@ def test_nobody_joining_ends_the_run(make_site: MakeSite, tmp_path: Path) -> Non
     with pytest.raises(RunFailedError, match="keeps failing"):
         Trained(site.config.model_copy(), tmp_path / "run", site.engine())
     assert ("client-1", "train", "unreachable") in site.lost
+
+
+def test_a_key_holder_is_a_node_of_its_own(make_site: MakeSite, tmp_path: Path) -> None:
+    site = make_site({"secure_sum.protocol": "helper", "training.rounds": 1})
+    there = Trained(site.config, tmp_path / "there", site.engine())
+    here = Trained(site.config, tmp_path / "here", InProcess())
+    assert not there.records[0].failure
+    assert there.state.digest() == here.state.digest()
+    asked = [order_of(site, message).kind for node, message in site.lines.passed if node == 99]
+    assert asked == ["join", "hold", "hold"]
+
+
+def test_a_key_holder_that_is_gone_fails_the_round(make_site: MakeSite, tmp_path: Path) -> None:
+    site = make_site({"secure_sum.protocol": "helper", "training.rounds": 1})
+    del site.lines.answerers[99]
+    with pytest.raises(RunFailedError, match="keeps failing"):
+        Trained(site.config, tmp_path / "run", site.engine())
+    assert ("key-holder", "hold", "unreachable") in site.lost

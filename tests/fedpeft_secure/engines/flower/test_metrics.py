@@ -31,14 +31,14 @@ def test_a_runs_figures_are_served_in_prometheus_format(make_site: Callable[...,
     with training_run(site.config, tmp_path / "run", resume=False, listen=listen, engine=engine):
         assert engine.nodes is not None
         metrics.carried(engine.nodes)
-    metrics.lost("train", "no answer in time")
+    metrics.lost("train", "no answer")
     with serving(metrics, "127.0.0.1", 0) as port:
         text = page(port, "/metrics")
         assert page(port, "/health") == "ok\n"
         with pytest.raises(urllib.error.HTTPError, match="404"):
             page(port, "/etc/passwd")
     assert 'fedpeft_rounds_total{outcome="finished"} 1.0' in text
-    assert 'fedpeft_drops_total{cause="no answer in time",order="train"} 1.0' in text
+    assert 'fedpeft_drops_total{cause="no answer",order="train"} 1.0' in text
     assert 'fedpeft_epsilon_spent{client="client-1"}' in text
     assert "fedpeft_exchanges 6.0" in text, "who is there, and five of the masked sum that bears a lying server"
     sent = next(float(line.split()[-1]) for line in text.splitlines() if 'direction="sent"' in line)
