@@ -57,7 +57,10 @@ def row(units: Units, clients: int) -> dict[str, float]:
 
 def main() -> None:
     for clients in (1_000, 100_000, 1_000_000):
-        print(f"{clients:>9,} clients: " + "; ".join(f"{name} {value:,.4g}" for name, value in row(MEASURED, clients).items()))
+        print(
+            f"{clients:>9,} clients: "
+            + "; ".join(f"{name} {value:,.4g}" for name, value in row(MEASURED, clients).items())
+        )
 
 
 if __name__ == "__main__":
