@@ -1,6 +1,6 @@
 """What a strategy cannot be combined with, each refusal in one line with the remedy."""
 
-from fedpeft_secure.aggregation.base import MixedRanks, Reads
+from fedpeft_secure.aggregation.base import MixedRanks, Reads, Weighing
 from fedpeft_secure.aggregation.controlled import Controlled
 from fedpeft_secure.aggregation.on_factors import OnFactors
 from fedpeft_secure.aggregation.on_slots import OnSlots
@@ -83,6 +83,18 @@ def sparse(config: Config, strategy: RoundStrategy) -> Sparse:
     if config.privacy.unit == "client":
         raise ConfigError(f'{setting}: clips and noises gradients of examples; use privacy.unit = "example"')
     return Sparse(inner=strategy, share=config.aggregation.sent_share, rule=config.aggregation.sent_values)
+
+
+def counts_alike(config: Config, strategy: RoundStrategy) -> bool:
+    """Whether every client counts once in the mean, whatever it holds.
+
+    Where clients leave slots empty, one vector holds sums over different clients. Example counts in it would be
+    differences of its values: of the shares of rank slots, or of what rows of A keep of their public start.
+    """
+    if strategy.weighing is Weighing.OWN:
+        return True
+    on_factors = isinstance(strategy, OnFactors) and strategy.strategy.mixed_ranks is MixedRanks.SLOTS
+    return (isinstance(strategy, OnSlots) or on_factors) and not _all_train_all(config)
 
 
 def _all_train_all(config: Config) -> bool:

@@ -151,7 +151,7 @@ def build_federation(
         )
         for name, (texts, held) in zip(config.client_names, split, strict=True)
     }
-    if not setting.agreed.private:
+    if setting.agreed.summed_weights:
         _tell_capped_weights(clients, setting.agreed, listen)
     return federation_of(
         setting,
