@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from fedpeft_secure.errors import FedPeftError, InputError
 from fedpeft_secure.events import Listener, ignore
 from fedpeft_secure.result import Result
 from fedpeft_secure.version import __version__
+
+if TYPE_CHECKING:
+    from fedpeft_secure.engines.base import Engine
 
 app = typer.Typer(
     name="fedpeft",
@@ -74,6 +77,29 @@ def run(
     with training_run(None if resume else loaded, root, resume=resume, listen=listen) as trained:
         result = finish(trained, measure=classification, attack=run_attacks, listen=listen)
     write_report(root, show_text=trained.shows_text)
+    return result
+
+
+def run_deployed(engine: "Engine", config: Config, *, out: Path, resume: bool, listen: Listener = ignore) -> Result:
+    """The same over clients on machines of their own; nothing is attacked, since nobody here has their data.
+
+    Args:
+        engine: reaches the clients.
+        config: the run's; ignored when resuming.
+        out: the run directory.
+        resume: go on after the last finished round of the run in `out`; a half-finished one is closed.
+        listen: told about progress.
+
+    Raises:
+        InputError, RunFailedError: As `run`.
+    """
+    from evaluations.metrics import classification
+    from evaluations.report import write_report
+    from fedpeft_secure.server.job import finish, training_run
+
+    with training_run(None if resume else config, out, resume=resume, listen=listen, engine=engine) as trained:
+        result = finish(trained, measure=classification, attack=lambda *_: (), listen=listen)
+    write_report(out, show_text=False)
     return result
 
 
@@ -237,6 +263,9 @@ def compare_command(  # noqa: PLR0917 - typer calls by name
         typer.Option("--arm", metavar="NAME", help="A strategy or baseline; repeatable [default: all]."),
     ] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Repeatable [default: 0, 1, 2].")] = None,
+    attacks: Annotated[
+        list[str] | None, typer.Option("--attack", metavar="NAME", help="Play it on every arm; repeatable.")
+    ] = None,
     out: Out = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -248,9 +277,61 @@ def compare_command(  # noqa: PLR0917 - typer calls by name
     from fedpeft_secure.progress import progress
 
     loaded = load_config(config, overrides=overrides or ())
+    directory = out or default_out()
     with progress(Console(stderr=True)) as listen:
-        found = compare(loaded, seeds=seeds or (0, 1, 2), arms=arms or (), out=out or default_out(), listen=listen)
+        found = compare(
+            loaded, seeds=seeds or (0, 1, 2), arms=arms or (), attacks=attacks or (), out=directory, listen=listen
+        )
     _show([row.model_dump(mode="json") for row in found.rows], screen(found), as_json=as_json)
+    typer.echo(f"report: {directory / 'report.html'}", err=True)
+
+
+@app.command("sweep", epilog="Example: fedpeft sweep --over privacy.epsilon=1,3,8,inf --seeds 3 --out runs/sweep")
+@one_line_errors
+def sweep_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    over: Annotated[
+        list[str] | None, typer.Option("--over", metavar="KEY=V1,V2,...", help="An axis of the grid; repeatable.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", metavar="N", help="Repeat every cell with N seeds [default: 3].")
+    ] = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Finish the interrupted sweep in DIR.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, help="Cells at once [default: by cores and memory].")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Trains a grid over any settings, and draws the frontiers; goes on where it was interrupted."""
+    del debug
+    from evaluations.sweep import Plan, new_plan, require_complete, screen, sweep
+    from fedpeft_secure.config_file import read_tables
+    from fedpeft_secure.progress import progress
+
+    if resume is None:
+        tables = read_tables(config, overrides=overrides or ())
+        plan = new_plan(tables, over=over or (), seeds=3 if seeds is None else seeds)
+    elif config is not None or over or seeds is not None or overrides or out is not None:
+        raise InputError(
+            "--resume: the sweep has its own settings and directory; leave CONFIG, --over, --seeds, --set, --out away"
+        )
+    else:
+        plan = Plan.read(resume)
+    directory = resume or out or default_out()
+    try:
+        with progress(Console(stderr=True)) as listen:
+            found = sweep(plan, out=directory, processes=processes, listen=listen)
+    except KeyboardInterrupt:
+        typer.echo(f"fedpeft: interrupted; `fedpeft sweep --resume {directory}` goes on where it stopped", err=True)
+        raise typer.Exit(130) from None
+    _print(screen(found), found.to_json(), as_json=as_json)
+    typer.echo(f"report: {directory / 'report.html'}", err=True)
+    require_complete(found, directory)
 
 
 @app.command("attack", epilog='Example: fedpeft attack --text "a good film" --view individual')
@@ -313,12 +394,21 @@ def report_command(
 
 @app.command("doctor", epilog="Example: fedpeft doctor --profile laptop.toml")
 @one_line_errors
-def doctor_command(
+def doctor_command(  # noqa: PLR0917 - typer calls by name
     config: ConfigPath = None,
     overrides: Overrides = None,
     profile: Annotated[
         Path | None,
         typer.Option("--profile", metavar="FILE", help="Measure this device for allocation.devices."),
+    ] = None,
+    connect: Annotated[
+        Path | None, typer.Option("--connect", metavar="SETTINGS", help="Look at a node: its files and its worker.")
+    ] = None,
+    superlink: Annotated[
+        str, typer.Option("--superlink", metavar="HOST:PORT", help="With --connect: reach this SuperLink over TLS.")
+    ] = "",
+    root_certificates: Annotated[
+        Path | None, typer.Option("--root-certificates", metavar="FILE", help="Who signed the SuperLink's certificate.")
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -332,7 +422,12 @@ def doctor_command(
         return
     if config is not None or overrides:
         raise InputError("doctor: only --profile FILE looks at a configuration; leave CONFIG and --set away")
-    findings = examine()
+    if connect is None:
+        findings = examine()
+    else:
+        from fedpeft_secure.engines.flower.checkup import examine_node
+
+        findings = examine_node(connect, superlink=superlink, root_certificates=root_certificates)
     if as_json:
         sys.stdout.write(json.dumps({finding.name: finding.value for finding in findings}, indent=2) + "\n")
     else:
@@ -356,22 +451,66 @@ def _profile(config: Path | None, overrides: list[str], file: Path, *, as_json: 
         typer.echo(f"{name:<40} {seconds:.3f} s, {fitted:.3f} s by the profile")
 
 
-@app.command("keys", epilog="Example: fedpeft keys --out hospital-3.key")
+Passphrase = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", metavar="FILE", help="Encrypt with it [default: FEDPEFT_PASSPHRASE, if set]."),
+]
+
+
+@app.command("keys", epilog="Example: fedpeft keys --out hospital-3.key --passphrase-file hospital-3.passphrase")
 @one_line_errors
 def keys_command(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new file for the private key (mode 0600).")],
+    passphrase_file: Passphrase = None,
     debug: Debug = False,
 ) -> None:
     """Makes this party's own identity key, and prints the public half for everybody else's directory."""
     del debug
+    from fedpeft_secure.engines.flower.settings import read_passphrase
     from secagg import Identity
 
-    identity = Identity.generate()
+    identity, passphrase = Identity.generate(), read_passphrase(passphrase_file)
     try:
-        identity.save(out)
+        identity.save(out, passphrase=passphrase)
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}; give a file in a directory that can be written") from None
     typer.echo(identity.public.hex())
+
+
+@app.command(
+    "key-directory", epilog="Example: fedpeft key-directory client-1=$KEY1 client-2=$KEY2 --out keys  # KEYs: `keys`"
+)
+@one_line_errors
+def key_directory_command(
+    members: Annotated[
+        list[str], typer.Argument(metavar="NAME=PUBLIC...", help="Every client and the key that `keys` printed for it.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new file, the same for everybody.")],
+    holder: Annotated[
+        str | None, typer.Option("--key-holder", metavar="PUBLIC", help="The key that `key-holder init` printed.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Makes the directory of public keys that everybody pins, and prints its fingerprint to compare by telephone."""
+    del debug
+    from fedpeft_secure.key_directory import parse_directory, write_directory
+
+    directory = parse_directory(members, key_holder=holder)
+    write_directory(directory, out)
+    typer.echo(directory.fingerprint.hex())
+
+
+@app.command("node", epilog="Example: fedpeft node /etc/fedpeft/client-1.toml")
+@one_line_errors
+def node_command(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS", help="TOML file of this client's owner.")],
+    debug: Debug = False,
+) -> None:
+    """Runs this client's worker: it keeps key, data and budget, and answers what its SuperNode hands over."""
+    del debug
+    from fedpeft_secure.engines.flower.work import run_node
+
+    run_node(settings)
 
 
 @key_holder.command("init", epilog="Example: fedpeft key-holder init --out key-holder")
@@ -412,6 +551,19 @@ def key_holder_answer_command(
         ) from None
 
 
+@key_holder.command("serve", epilog="Example: fedpeft key-holder serve /etc/fedpeft/key-holder.toml")
+@one_line_errors
+def key_holder_serve_command(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS", help="TOML file of the key holder's owner.")],
+    debug: Debug = False,
+) -> None:
+    """Runs the key holder's worker, which answers what its SuperNode hands over."""
+    del debug
+    from fedpeft_secure.engines.flower.work import run_holder
+
+    run_holder(settings)
+
+
 @bench.command("secure-sum", epilog="Example: fedpeft bench secure-sum --clients 100 --dim 100000 --dropout 0.1")
 @one_line_errors
 def bench_secure_sum_command(  # noqa: PLR0917 - typer calls by name
@@ -430,14 +582,11 @@ def bench_secure_sum_command(  # noqa: PLR0917 - typer calls by name
     del debug
     from dataclasses import asdict
 
+    from fedpeft_secure.bench_table import cost_table
     from secagg.bench import measure
 
-    cost = asdict(measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits, protocol=protocol))
-    if as_json:
-        sys.stdout.write(json.dumps(cost) + "\n")
-    else:
-        for name, value in cost.items():
-            typer.echo(f"{name:<22} {value}")
+    cost = measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits, protocol=protocol)
+    _print(cost_table(cost), json.dumps(asdict(cost)), as_json=as_json)
 
 
 @app.callback(invoke_without_command=True)

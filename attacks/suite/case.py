@@ -15,7 +15,7 @@ from fedpeft_secure.budgets import plan_budgets
 from fedpeft_secure.clients.randomness import SeededRandomness
 from fedpeft_secure.clients.training import draw_sample
 from fedpeft_secure.data import LabelledTexts
-from fedpeft_secure.engines.in_process import TRAIN
+from fedpeft_secure.engines.rounds import TRAIN
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.result import AttackRow, ViewName
 from fedpeft_secure.seeds import Seed
@@ -102,7 +102,7 @@ class Case:
             return np.arange(len(party.examples))
         sampler = party.randomness.sampling(self.plan)
         own = self.plan.for_client(client)
-        draws = [draw_sample(party.examples, own, sampler) for _ in range(self.plan.local_steps)]
+        draws = [draw_sample(party.examples, own, sampler) for _ in range(own.local_steps)]
         return np.unique(np.concatenate(draws))
 
     def _view(self, federation: Federation, transcript: secagg.Transcript, threat: ThreatModel) -> View:

@@ -8,7 +8,7 @@ from fedpeft_secure.aggregation import Reads
 from fedpeft_secure.aggregation.choose import STRATEGIES
 from fedpeft_secure.aggregation.rules import goes_straight
 from fedpeft_secure.config import Config, TrainingConfig
-from fedpeft_secure.config_file import parse_config
+from fedpeft_secure.config_file import assigned, parse_config
 from fedpeft_secure.errors import ConfigError, InputError
 from fedpeft_secure.preflight import check
 
@@ -52,15 +52,11 @@ class Arm:
     kind: Kind = "federated"
     changes: Mapping[str, Any] = field(default_factory=dict)
 
-    def config(self, base: Config, *, seed: int) -> Config:
-        """The configuration of this arm at one seed."""
+    def config(self, base: Config, *, seed: int, attacks: Sequence[str] = ()) -> Config:
+        """The configuration of this arm at one seed, with these attacks."""
         tables = base.to_dict()
-        for key, value in {**self.changes, "seed": seed, "attacks.run": []}.items():
-            *parents, last = key.split(".")
-            table = tables
-            for parent in parents:
-                table = table[parent]
-            table[last] = value
+        for key, value in {**self.changes, "seed": seed, "attacks.run": list(attacks)}.items():
+            tables = assigned(tables, key, value, origin=self.name)
         return parse_config(tables)
 
 
