@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import dp.noise
-import dp.sampling
 from attacks.base import Attack, View, refuse_weaker
 from attacks.errors import NotApplicableError
 from attacks.membership.loss import CalibratedMembership
@@ -16,11 +14,11 @@ from attacks.membership.shadows import Shadows, train_shadows
 from attacks.membership.statistics import Mode
 from attacks.membership.update_cosine import UpdateCosineMembership
 from attacks.suite.case import Case
+from attacks.suite.echo import message_of
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation import Received
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.clients.batches import Examples
-from fedpeft_secure.clients.training import LocalTask, train_locally
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.plans import RoundPlan
 
@@ -166,22 +164,9 @@ def _shadows(question: Question, candidates: Examples) -> Shadows:
     case, view = question.case, question.view
     federation = case.federation
     rng = case.rng("membership", "shadows", *view.contributors)
-    plan = view.plan.model_copy(update={"sample_rate": 1.0, "groups": (), "own_terms": (), "proximal": 0.0})
 
     def train(batch: Examples, rng: np.random.Generator) -> AdapterState:
-        task = LocalTask(
-            plan=plan,
-            trained=view.trained,
-            noise_multiplier=0.0,
-            sampling=dp.sampling.SeededPoisson(rng),
-            noise=dp.noise.SeededGaussian(rng),
-            physical_batch=federation.config.training.physical_batch,
-        )
-        update = train_locally(federation.backbone, view.before, batch, task)
-        context = RoundContext(plan=plan, spec=federation.backbone.spec, state=view.before)
-        layout = federation.strategy.layout(context, ())
-        sent = federation.strategy.encode(update.delta, context, plan.cohort[0], layout)
-        vector = sent / len(view.contributors)
+        vector = message_of(case, view, batch, rng=rng, bound=True) / len(view.contributors)
         return question.apply(view.before, vector + view.noise_stddev * rng.normal(size=vector.shape))
 
     return train_shadows(
