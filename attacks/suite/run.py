@@ -36,11 +36,11 @@ def run_attacks(trained: TrainedRun, listen: Listener) -> tuple[AttackRow, ...]:
             Notice(text="attacks.run: the attacks are on single examples and are not played on client-level privacy")
         )
         return ()
-    if trained.federation.strategy.scales:
+    if trained.federation.sends_parts:
         listen(
             Notice(
-                text=f"attacks.run: {trained.federation.strategy.name} sends no changes of tensors, which the attacks "
-                "read; they are not played"
+                text=f"attacks.run: {trained.federation.strategy.name} sends no changes of whole tensors, which the "
+                "attacks read; they are not played"
             )
         )
         return ()

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from fedpeft_secure.aggregation import Reads
 from fedpeft_secure.aggregation.choose import STRATEGIES
-from fedpeft_secure.config import Config
+from fedpeft_secure.aggregation.rules import goes_straight
+from fedpeft_secure.config import Config, TrainingConfig
 from fedpeft_secure.config_file import parse_config
 from fedpeft_secure.errors import ConfigError, InputError
 from fedpeft_secure.preflight import check
@@ -28,6 +29,13 @@ WHOLE: Mapping[str, Any] = {"aggregation.strategy": "fedit", "allocation.ranks":
 
 FULL_RATE = 0.1
 """Full fine-tuning moves all weights at once: at an adapter's learning rate it diverges."""
+
+ALONE: Mapping[str, Any] = {"training.optimizer": "adamw", "training.learning_rate": 2e-3}
+"""For baselines without a server, where the others' server adapts: the rate that suits LoRA on pooled data."""
+
+STRAIGHT: Mapping[str, Any] = {**ALONE, "training.server_optimizer": "sgd", "training.server_learning_rate": 1.0}
+"""For strategies that go straight to their answer, where the others' server adapts: there the clients do, as in the
+papers of these strategies."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,15 +106,28 @@ def _arm(name: str, base: Config) -> Arm:
     if name == DEFAULT:
         return Arm(name=name, changes={"aggregation.strategy": "auto"})
     if name == "full":
-        rate = base.training.learning_rate * FULL_RATE
-        changes = {**WHOLE, "peft.method": "full", "training.learning_rate": rate}
-        return Arm(name=name, changes=changes)
+        return Arm(name=name, changes={**WHOLE, "peft.method": "full", **_slower(base.training)})
     if name == "head":
         return Arm(name=name, changes={**WHOLE, "peft.method": "head"})
     if name in BASELINES:
         kind: Kind = "centralised" if name == "centralised" else "local"
-        return Arm(name=name, kind=kind, changes={**WHOLE, "privacy.epsilon": "inf"})
+        own = ALONE if server_adapts(base.training) else {}
+        return Arm(name=name, kind=kind, changes={**WHOLE, **own, "privacy.epsilon": "inf"})
+    strategy = STRATEGIES[name]()
     changes = {"aggregation.strategy": name}
-    if STRATEGIES[name]().reads is Reads.INDIVIDUAL:
+    if goes_straight(strategy) and server_adapts(base.training):
+        changes |= STRAIGHT
+    if strategy.reads is Reads.INDIVIDUAL:
         changes["secure_sum.protocol"] = "plain"
     return Arm(name=name, changes=changes)
+
+
+def server_adapts(training: TrainingConfig) -> bool:
+    """Whether the server's steps have a scale of their own, whatever the clients' is."""
+    return training.server_optimizer not in ("sgd", "momentum")
+
+
+def _slower(training: TrainingConfig) -> dict[str, float]:
+    """The learning rate of whoever adapts, for full fine-tuning."""
+    key = "server_learning_rate" if server_adapts(training) else "learning_rate"
+    return {f"training.{key}": getattr(training, key) * FULL_RATE}

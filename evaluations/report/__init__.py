@@ -1,5 +1,7 @@
-"""The report of one run: a page that opens offline, and figures for papers."""
+"""Reports: pages that open offline, and figures for papers."""
 
-from evaluations.report.writing import write_report
+from evaluations.report.elements import Document, Section
+from evaluations.report.rendering import render_document
+from evaluations.report.writing import write_page, write_report
 
-__all__ = ["write_report"]
+__all__ = ["Document", "Section", "render_document", "write_page", "write_report"]

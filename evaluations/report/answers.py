@@ -1,8 +1,7 @@
 """The four answers at the head of the page: how good, at what cost, for what privacy, and what an attacker got."""
 
-from dataclasses import dataclass
-
 from evaluations.report import formatting as text
+from evaluations.report.elements import Answer, Bar
 from evaluations.report.verdicts import (
     Verdict,
     grouped,
@@ -16,27 +15,6 @@ from evaluations.report.wording import accuracy_interval, total_seconds, unit_se
 from fedpeft_secure.result import AttackRow, Privacy, Result, Utility
 
 MOST_LINES = 4
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bar:
-    """A bar from 0 to 1 with an optional mark, and what it says to somebody who cannot see it."""
-
-    share: float
-    mark: float | None
-    label: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """One of the four answers at the head of the page; `tone` is "plain", "good", "warn" or "bad"."""
-
-    question: str
-    value: str
-    unit: str
-    lines: tuple[str, ...]
-    tone: str = "plain"
-    bar: Bar | None = None
 
 
 def answers(result: Result) -> tuple[Answer, ...]:

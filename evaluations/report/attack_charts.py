@@ -3,7 +3,8 @@
 import plotly.graph_objects as go
 
 from evaluations.report import formatting as text
-from evaluations.report.charts import INK, MUTED, PALETTE, Chart, blank_figure, finished_chart, plain
+from evaluations.report.charts import INK, MUTED, PALETTE, blank_figure, finished_chart, plain
+from evaluations.report.elements import Chart
 from evaluations.report.verdicts import VIEW_NAMES, grouped
 from fedpeft_secure.result import AttackRow
 

@@ -2,12 +2,11 @@
 
 import html
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 
 from evaluations.report import formatting as text
+from evaluations.report.elements import Chart
 from evaluations.report.reading import Run
 from evaluations.report.verdicts import Trajectory, trajectories
 from evaluations.report.wording import OVERLAPPING_PHASE
@@ -16,17 +15,6 @@ from fedpeft_secure.result import Compute
 PALETTE = tuple(f"var(--series-{index})" for index in range(1, 7))
 MOST_LINES = 12
 INK, MUTED, RULE = "var(--ink)", "var(--muted)", "var(--rule)"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Chart:
-    """One chart: its element's id, its caption, its words for a screen reader, and plotly's JSON."""
-
-    name: str
-    caption: str
-    label: str
-    height: int
-    figure: dict[str, Any]
 
 
 def accuracy_chart(run: Run) -> Chart | None:

@@ -1,49 +1,28 @@
-"""The same curves as still pictures for papers: PNG at 200 dpi and SVG with text left as text."""
+"""The curves of a run as still pictures."""
 
 import math
-import warnings
-from collections.abc import Callable
-from io import BytesIO
-from typing import Any
+from functools import partial
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluations.report.reading import Run
+from evaluations.report.stills import COLOURS, MUTED, blank_axes, stills
 from evaluations.report.verdicts import VIEW_NAMES, grouped, trajectories
 from fedpeft_secure.result import AttackRow
 
-COLOURS = ("#1d5b8f", "#a8481c", "#2a7554", "#75489a", "#806000", "#a62b5a")
-MUTED = "#666666"
 MOST_LINES = 12
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e3e3e3",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "fedpeft-secure",
-}
 
 
 def still_figures(run: Run) -> dict[str, bytes]:
     """Every figure that the run has data for, as file name and content."""
-    found: dict[str, bytes] = {}
-    drawings = {"accuracy": _accuracy, "privacy": _privacy, "attacks": _attacks}
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
-        for name, draw in drawings.items():
-            figure = draw(run)
-            if figure is not None:
-                found[f"{name}.png"] = _saved(figure, "png")
-                found[f"{name}.svg"] = _saved(figure, "svg")
-    return found
+    return stills(
+        {
+            "accuracy": partial(_accuracy, run),
+            "privacy": partial(_privacy, run),
+            "attacks": partial(_attacks, run),
+        }
+    )
 
 
 def _accuracy(run: Run) -> Figure | None:
@@ -51,7 +30,7 @@ def _accuracy(run: Run) -> Figure | None:
     if not points:
         return None
     utility = run.result.utility
-    figure, axes = _axes(4.8, 3.0)
+    figure, axes = blank_axes(4.8, 3.0)
     axes.plot(*zip(*points, strict=True), color=COLOURS[0], marker="o", markersize=3, label="validation")
     axes.axhline(utility.majority_baseline, color=MUTED, linestyle="--", linewidth=1, label="majority baseline")
     axes.plot([points[-1][0]], [utility.accuracy], "D", color=COLOURS[1], markersize=5, label="test")
@@ -64,7 +43,7 @@ def _privacy(run: Run) -> Figure | None:
     found = trajectories(run.rounds, run.result.privacy)[:MOST_LINES]
     if not found:
         return None
-    figure, axes = _axes(4.8, 3.0)
+    figure, axes = blank_axes(4.8, 3.0)
     for index, item in enumerate(found):
         colour = COLOURS[index] if index < len(COLOURS) else MUTED
         axes.plot(*zip(*item.points, strict=True), color=colour, marker="o", markersize=2.5, label=item.label)
@@ -101,15 +80,3 @@ def _dots(axes: Axes, rows: list[AttackRow]) -> None:
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _saved(figure: Figure, kind: str) -> bytes:
-    buffer = BytesIO()
-    write: Callable[..., None] = figure.savefig
-    write(buffer, format=kind, dpi=200, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    return buffer.getvalue()

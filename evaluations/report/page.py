@@ -1,26 +1,13 @@
-"""Builds the page: everything from a run is text to the templates, which escape it, and never markup.
+"""The page of one run; `show_text=False` leaves out what attacks recovered."""
 
-Guarantee: no name, label or recovered text of a run can run a script or load anything. Templates escape all of it, data
-for the charts is JSON with "<" written as an escape, and the page's own content security policy allows the page's two
-scripts by their hash and no connection at all.
-Assumes: a browser that enforces content security policies, for the second line of defence only.
-Does not cover: what the recovered text says; `show_text=False` leaves it out.
-"""
-
-import base64
-import hashlib
 from dataclasses import dataclass
-from importlib import resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from evaluations.report import charts, formatting, verdicts, wording
-from evaluations.report.answers import Answer, answers
+from evaluations.report import charts, verdicts, wording
+from evaluations.report.answers import answers
 from evaluations.report.attack_charts import attack_charts
-from evaluations.report.charts import Chart
+from evaluations.report.elements import Answer, Chart, Notice
 from evaluations.report.reading import Run
+from evaluations.report.rendering import render_page
 from evaluations.report.verdicts import VIEW_NAMES, Verdict
 from fedpeft_secure.result import AttackRow
 
@@ -59,7 +46,7 @@ class Page:
 
     run: Run
     answers: tuple[Answer, ...]
-    notices: tuple[wording.Notice, ...]
+    notices: tuple[Notice, ...]
     messages: tuple[str, ...]
     aggregate: tuple[str, ...]
     private: bool
@@ -102,37 +89,19 @@ def build_page(run: Run, *, show_text: bool) -> Page:
 
 def render(page: Page) -> str:
     """The page as HTML, with styles, scripts and data inside."""
-    environment = Environment(
-        loader=PackageLoader("evaluations.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    environment.filters |= {
-        "number": formatting.number,
-        "significant": formatting.significant,
-        "shortest": formatting.shortest,
-        "interval": formatting.interval,
-        "power": formatting.power_of_ten,
-        "size": formatting.data_size,
-        "duration": formatting.duration,
-        "relation": formatting.relation_name,
-    }
-    scripts = (_own(get_plotlyjs()), _own(_asset("report.js")))
-    return environment.get_template("page.html").render(
-        page=page,
-        run=page.run,
-        result=page.run.result,
-        style=_own(_asset("report.css")),
-        scripts=scripts,
-        policy=_policy(scripts),
-        accuracy_interval=wording.accuracy_interval(page.run.result.utility),
-        total_seconds=wording.total_seconds(page.run.result.compute),
-        is_over_budget=verdicts.is_over_budget,
-        largest_spender=verdicts.largest_spender(page.run.result.privacy),
-        overlapping_phase=wording.OVERLAPPING_PHASE,
+    return render_page(
+        "run.html",
+        charts=page.charts,
+        values={
+            "page": page,
+            "run": page.run,
+            "result": page.run.result,
+            "accuracy_interval": wording.accuracy_interval(page.run.result.utility),
+            "total_seconds": wording.total_seconds(page.run.result.compute),
+            "is_over_budget": verdicts.is_over_budget,
+            "largest_spender": verdicts.largest_spender(page.run.result.privacy),
+            "overlapping_phase": wording.OVERLAPPING_PHASE,
+        },
     )
 
 
@@ -155,26 +124,3 @@ def _compared(truth: str, recovered: str) -> tuple[Word, ...]:
     return tuple(
         Word(text=word, found=word.casefold() in present and any(map(str.isalnum, word))) for word in recovered.split()
     )
-
-
-def _policy(scripts: tuple[Markup, ...]) -> str:
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _asset(name: str) -> str:
-    return resources.files("evaluations.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _own(source: str) -> Markup:
-    """Marks our own or plotly's source as markup; nothing of a run may come here.
-
-    Raises: ValueError if the source would end its element early.
-    """
-    if any(end in source.lower() for end in ("</script", "</style", "<!--")):
-        raise ValueError("a script or style would end its own element; this version of plotly cannot be inlined")
-    return Markup(source)  # noqa: S704

@@ -1,24 +1,15 @@
 """The sentences of the report that depend on the run. They claim what the numbers carry, and no more."""
 
 import math
-from dataclasses import dataclass
 
 import secagg
 from evaluations.metrics import proportion_interval
 from evaluations.report import formatting as text
+from evaluations.report.elements import Notice
 from evaluations.report.verdicts import is_over_budget, is_private, unprotected_clients
 from fedpeft_secure.result import Compute, Privacy, Result, Utility
 
 OVERLAPPING_PHASE = "total"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Notice:
-    """Something that a reader must know before any number; `tone` as in `Answer`."""
-
-    title: str
-    body: str
-    tone: str
 
 
 def notices(result: Result) -> tuple[Notice, ...]:

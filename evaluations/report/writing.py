@@ -1,6 +1,7 @@
-"""Writes the report of a run directory."""
+"""Writes pages and their pictures."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from evaluations.report.figures import still_figures
@@ -20,18 +21,31 @@ def write_report(run_dir: Path, *, show_text: bool = True) -> Path:
     Raises: RunDirectoryError if the directory is not one of a finished run, or cannot be written.
     """
     run = read_run(run_dir)
-    page = render(build_page(run, show_text=show_text))
-    figures = still_figures(run)
-    target = run_dir / "report.html"
+    return write_page(run_dir, render(build_page(run, show_text=show_text)), still_figures(run))
+
+
+def write_page(root: Path, page: str, figures: Mapping[str, bytes]) -> Path:
+    """Writes a rendered page as `report.html` and its pictures into `plots/`, each file whole or not at all.
+
+    Args:
+        root: a directory that is there.
+        page: HTML.
+        figures: file name → content.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        RunDirectoryError: If the directory cannot be written.
+    """
+    target = root / "report.html"
     try:
-        (run_dir / "plots").mkdir(exist_ok=True)
+        (root / "plots").mkdir(exist_ok=True)
         for name, content in figures.items():
-            _replace(run_dir / "plots" / name, content)
+            _replace(root / "plots" / name, content)
         _replace(target, page.encode("utf-8"))
     except OSError as error:
-        raise RunDirectoryError(
-            f"the report cannot be written to {run_dir}: {error.strerror}; make it writable"
-        ) from None
+        raise RunDirectoryError(f"the report cannot be written to {root}: {error.strerror}; make it writable") from None
     return target
 
 

@@ -22,7 +22,7 @@ from fedpeft_secure.aggregation.on_stacks import OnStacks
 from fedpeft_secure.aggregation.on_tensors import OnTensors, RoLoRAJob
 from fedpeft_secure.aggregation.product_sketch import ProductSketch
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
-from fedpeft_secure.aggregation.rules import check_strategy, client_ranks, controlled, emptiest_slot
+from fedpeft_secure.aggregation.rules import check_strategy, client_ranks, controlled, emptiest_slot, sparse
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
 
@@ -65,7 +65,9 @@ def choose_strategy(config: Config) -> tuple[RoundStrategy, str]:
             'not; use "fedit" or "auto"'
         )
     check_strategy(config, strategy)
-    return (controlled(config, strategy) if config.training.control_variates else strategy), reason
+    if config.training.control_variates:
+        return controlled(config, strategy), reason
+    return (sparse(config, strategy) if config.aggregation.sent_share < 1 else strategy), reason
 
 
 def _best_for(config: Config) -> tuple[str, str]:

@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedpeft_secure.adapters import AdapterSpec, AdapterState, Entry, Role
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation.base import Reads, Weighing
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.layout import Layout
 from fedpeft_secure.aggregation.on_tensors import OnTensors
 from fedpeft_secure.aggregation.round_strategy import Earlier, Received, Start
 from fedpeft_secure.aggregation.server_optimizers import ServerOptimizer
+from fedpeft_secure.aggregation.side_tensors import model_context, model_only, with_side_tensors
 
 ENDING = ".control_variate"
 
@@ -57,34 +58,30 @@ class Controlled:
 
     def adapter(self, spec: AdapterSpec) -> AdapterSpec:
         """That of the method, with c of every trained tensor."""
-        added = (
-            Entry(name=entry.name + ENDING, shape=entry.shape, role=Role.CONTROL, module=entry.module)
-            for entry in self.inner.trainable(spec).entries
-        )
-        return AdapterSpec(entries=tuple(sorted((*spec.entries, *added), key=lambda entry: entry.name)))
+        return with_side_tensors(spec, self.inner.trainable(spec), lambda name: name + ENDING)
 
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
         """See `Strategy`."""
-        return self.inner.trainable(_without(spec))
+        return self.inner.trainable(model_only(spec))
 
     def start(self, context: RoundContext, client: str) -> Start:
         """The inner strategy's, and c."""
         control = {name: context.state[name + ENDING] for name in self.trainable(context.spec).names}
-        return replace(self.inner.start(_uncontrolled(context), client), control=control)
+        return replace(self.inner.start(model_context(context), client), control=control)
 
     def layout(self, context: RoundContext, earlier: Earlier) -> Layout:
         """The inner strategy's."""
-        return self.inner.layout(_uncontrolled(context), earlier)
+        return self.inner.layout(model_context(context), earlier)
 
     def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
         """The change of the model, alone."""
-        return self.inner.encode(delta, _uncontrolled(context), client, layout)
+        return self.inner.encode(delta, model_context(context), client, layout)
 
     def apply(
         self, received: Received, context: RoundContext, optimizer: ServerOptimizer
     ) -> tuple[AdapterState, ServerOptimizer]:
         """The inner strategy's step; c ← c + |S|/N (mean change of c_k)."""
-        inner = _uncontrolled(context)
+        inner = model_context(context)
         state, optimizer = self.inner.apply(received, inner, optimizer)
         steps = context.plan.local_steps * context.plan.learning_rate
         share = len(received.survivors) / self.clients
@@ -94,12 +91,3 @@ class Controlled:
             for name, change in changes.items()
         }
         return AdapterState({**state.values, **control}), optimizer
-
-
-def _without(spec: AdapterSpec) -> AdapterSpec:
-    return AdapterSpec(entries=tuple(entry for entry in spec.entries if entry.role is not Role.CONTROL))
-
-
-def _uncontrolled(context: RoundContext) -> RoundContext:
-    spec = _without(context.spec)
-    return replace(context, spec=spec, state=AdapterState({name: context.state[name] for name in spec.names}))

@@ -7,6 +7,7 @@ from fedpeft_secure.aggregation.on_slots import OnSlots
 from fedpeft_secure.aggregation.on_stacks import OnStacks
 from fedpeft_secure.aggregation.on_tensors import OnTensors
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
+from fedpeft_secure.aggregation.sparse import Sparse
 from fedpeft_secure.allocation.allotment import Allotment
 from fedpeft_secure.allocation.deal import deal_allotments
 from fedpeft_secure.config import Config
@@ -56,12 +57,37 @@ def controlled(config: Config, strategy: RoundStrategy) -> Controlled:
         )
     if config.training.optimizer != "sgd" or config.training.proximal > 0:
         raise ConfigError(f'{setting}: corrects plain gradient steps; use training.optimizer = "sgd" and proximal = 0')
-    steps = config.training.local_steps
-    if any(part != Allotment(client=part.client, local_steps=steps) for part in deal_allotments(config)):
+    if not _all_train_all(config):
         raise ConfigError(f"{setting}: every client must train the whole module; leave [allocation] away")
+    if config.aggregation.sent_share < 1:
+        raise ConfigError(f"{setting}: needs the change of every value; use aggregation.sent_share = 1")
     if config.privacy.unit == "client":
         raise ConfigError(f'{setting}: remembers single clients\' gradients; use privacy.unit = "example"')
     return Controlled(inner=strategy, clients=config.clients.count)
+
+
+def sparse(config: Config, strategy: RoundStrategy) -> Sparse:
+    """The strategy, with a share of the coordinates a round.
+
+    Raises:
+        ConfigError: If the coordinates change from round to round, or differ from client to client.
+    """
+    setting = "aggregation.sent_share"
+    if not isinstance(strategy, OnTensors) or strategy.name not in STEADY:
+        raise ConfigError(
+            f"{setting}: {strategy.name!r} does not sum changes of the same coordinates in every round; set "
+            f"aggregation.strategy to {' or '.join(sorted(STEADY))}"
+        )
+    if not _all_train_all(config):
+        raise ConfigError(f"{setting}: every client must train the whole module; leave [allocation] away")
+    if config.privacy.unit == "client":
+        raise ConfigError(f'{setting}: clips and noises gradients of examples; use privacy.unit = "example"')
+    return Sparse(inner=strategy, share=config.aggregation.sent_share, rule=config.aggregation.sent_values)
+
+
+def _all_train_all(config: Config) -> bool:
+    steps = config.training.local_steps
+    return all(part == Allotment(client=part.client, local_steps=steps) for part in deal_allotments(config))
 
 
 def client_ranks(config: Config) -> tuple[int, ...]:
@@ -75,8 +101,13 @@ def emptiest_slot(config: Config) -> int:
     return sum(rank == max(client_ranks(config)) for rank in client_ranks(config)) - left_out
 
 
+def goes_straight(strategy: RoundStrategy) -> bool:
+    """Whether it answers with factors of its own, not with a change that a server optimiser could step along."""
+    return isinstance(strategy, OnFactors | OnStacks)
+
+
 def _check_optimizer(config: Config, strategy: RoundStrategy) -> None:
-    if not isinstance(strategy, OnFactors | OnStacks):
+    if not goes_straight(strategy):
         return
     training = config.training
     if training.server_optimizer != "sgd":

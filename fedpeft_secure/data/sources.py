@@ -10,6 +10,7 @@ import pyarrow.compute
 import pyarrow.csv
 
 from fedpeft_secure.config import DataConfig
+from fedpeft_secure.data import bbc_news
 from fedpeft_secure.data.columns import budget_groups, column_values, labelled_texts
 from fedpeft_secure.data.examples import LabelledTexts
 from fedpeft_secure.data.files import FILE_SUFFIXES, read_table
@@ -18,7 +19,7 @@ from fedpeft_secure.errors import DataError
 
 _ROTTEN_TOMATOES_HUB = "cornell-movie-review-data/rotten_tomatoes"
 _ROTTEN_TOMATOES_CLASSES = ("negative", "positive")
-BUILT_IN = ("rotten_tomatoes", "synthetic")
+BUILT_IN = ("rotten_tomatoes", "bbc_news", "synthetic")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,7 +33,7 @@ class Source:
 
 
 def read_source(config: DataConfig) -> Source:
-    """Reads real data by name: `rotten_tomatoes`, a CSV, JSONL or Parquet file, or a data set id of the hub.
+    """Reads real data by name: `rotten_tomatoes`, `bbc_news`, a CSV, JSONL or Parquet file, or a data set of the hub.
 
     Raises:
         DataError: nothing by that name can be read, a column is missing, or a row cannot be used.
@@ -40,6 +41,9 @@ def read_source(config: DataConfig) -> Source:
     if config.name == "rotten_tomatoes":
         _refuse_column(config)
         return _rotten_tomatoes()
+    if config.name == "bbc_news":
+        _refuse_column(config)
+        return _bbc_news()
     path = Path(config.name)
     if path.suffix.lower() in FILE_SUFFIXES or path.is_file():
         return _from_table(read_table(path), config=config, source=path.name, class_names=None)
@@ -92,6 +96,13 @@ def _rotten_tomatoes() -> Source:
         class_names=_ROTTEN_TOMATOES_CLASSES,
     )
     description = f"{len(examples):,} Rotten Tomatoes sentences (Pang and Lee 2005), {origin}"
+    return Source(examples=examples, classes=classes, description=description, public_text=True)
+
+
+def _bbc_news() -> Source:
+    texts, labels = bbc_news.articles()
+    examples, classes = labelled_texts(texts, labels, groups=None, source="bbc_news", class_names=bbc_news.TOPICS)
+    description = f"{len(examples):,} BBC news articles (Greene and Cunningham 2006), for research only"
     return Source(examples=examples, classes=classes, description=description, public_text=True)
 
 

@@ -13,6 +13,7 @@ from fedpeft_secure import models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation import RoundStrategy, ServerOptimizer, choose_strategy, server_optimizer
 from fedpeft_secure.aggregation.base_weights import with_unchanged_base
+from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.allocation.adaptive import decide
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.client_budgets import plan_client_budgets
@@ -85,6 +86,17 @@ class Federation:
     def private(self) -> bool:
         """Whether clients have finite budgets: all of them or none."""
         return self.budgets[0].private
+
+    @property
+    def sends_parts(self) -> bool:
+        """Whether what clients send is not the whole change of every trained tensor, as it is."""
+        return self.strategy.scales or self.config.aggregation.sent_share < 1
+
+    @property
+    def sent_values(self) -> int:
+        """How many values a client sends in the first sum of the first round."""
+        context = RoundContext(plan=self.agreed, spec=self.backbone.spec, state=self.start)
+        return self.strategy.layout(context, ()).size
 
     @property
     def optimizer(self) -> ServerOptimizer:

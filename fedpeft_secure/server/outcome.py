@@ -221,7 +221,7 @@ def _communication(federation: Federation, progress: Progress) -> Communication:
     return Communication(
         upload_bytes=upload,
         download_bytes=round(sum(record.download_bytes for record in finished) / len(finished)),
-        parameters_sent=federation.trained.size,
+        parameters_sent=federation.sent_values,
         full_finetuning_bytes=full,
         upload_ratio=full / max(upload, 1),
     )

@@ -64,6 +64,8 @@ def plan_round(
         count_weight=0.0 if noise is None else noise.count_weight,
         scaled=strategy.scales,
         weighing="uniform" if strategy.weighing is Weighing.OWN else config.aggregation.weighing,
+        sent_share=config.aggregation.sent_share,
+        sent_values=config.aggregation.sent_values,
         sums=max(1, strategy.reads.sums),
         own_terms=()
         if noise is not None

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from evaluations.report import page as pages
+from evaluations.report import rendering
 from evaluations.report.page import build_page, render
 from evaluations.report.reading import read_run
 
@@ -93,8 +93,8 @@ def test_nothing_points_outside(written):
     for tag, attributes in Elements(written()).tags:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
             assert attributes.get(name, "#").startswith(("#", "data:,")), (tag, attributes)
-    assert "url(" not in pages._asset("report.css")
-    assert "@import" not in pages._asset("report.css")
+    assert "url(" not in rendering._asset("report.css")
+    assert "@import" not in rendering._asset("report.css")
 
 
 def test_the_policy_allows_only_the_pages_own_scripts(written):
@@ -117,7 +117,7 @@ def test_plotly_is_inlined_once(written):
 
 def test_source_that_ends_its_own_element_is_refused():
     with pytest.raises(ValueError, match="end its own element"):
-        pages._own("var a = '</SCRIPT>'")
+        rendering._own("var a = '</SCRIPT>'")
 
 
 def test_recovered_text_is_shown_only_on_request(written):
@@ -189,7 +189,7 @@ def contrast(a, b):
 
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_contrast_is_aa_in_light_and_dark(scheme):
-    blocks = re.findall(r":root \{(.*?)\}", pages._asset("report.css"), flags=re.DOTALL)
+    blocks = re.findall(r":root \{(.*?)\}", rendering._asset("report.css"), flags=re.DOTALL)
     assert len(blocks) == 2
     colours = dict(re.findall(r"--([\w-]+): (#\w{6});", blocks[scheme]))
     for text in ("ink", "muted", "accent", "warn", "bad", *(f"series-{index}" for index in range(1, 7))):

@@ -33,10 +33,12 @@
     return { text, number };
   };
 
-  const compare = (a, b) => {
-    if (!Number.isNaN(a.number) && !Number.isNaN(b.number)) return a.number - b.number;
-    if (Number.isNaN(a.number) !== Number.isNaN(b.number)) return Number.isNaN(a.number) ? 1 : -1;
-    return a.text.localeCompare(b.text, undefined, { numeric: true });
+  // Absent values come last, in either direction.
+  const compare = (a, b, sign) => {
+    if ((a.text === "") !== (b.text === "")) return a.text === "" ? 1 : -1;
+    if (!Number.isNaN(a.number) && !Number.isNaN(b.number)) return a.number === b.number ? 0 : sign * (a.number - b.number);
+    if (Number.isNaN(a.number) !== Number.isNaN(b.number)) return sign * (Number.isNaN(a.number) ? 1 : -1);
+    return sign * a.text.localeCompare(b.text, undefined, { numeric: true });
   };
 
   const sort = (button) => {
@@ -47,10 +49,25 @@
     for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", direction);
     const sign = direction === "ascending" ? 1 : -1;
-    const rows = [...body.rows].sort((a, b) => sign * compare(key(a, column), key(b, column)));
+    const rows = [...body.rows].sort((a, b) => compare(key(a, column), key(b, column), sign));
     body.append(...rows);
   };
 
+  const filter = (input) => {
+    const rows = [...document.getElementById(input.dataset.filters).tBodies[0].rows];
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of rows) {
+      const text = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
+    const shown = rows.filter((row) => !row.hidden).length;
+    input.closest(".filter").querySelector("output").textContent = words.length ? `${shown} of ${rows.length} rows` : "";
+  };
+
+  for (const input of document.querySelectorAll("input[data-filters]")) {
+    input.closest(".filter").hidden = false;
+    input.addEventListener("input", () => filter(input));
+  }
   for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => sort(button));
   for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", draw);
   draw();

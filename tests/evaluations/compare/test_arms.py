@@ -39,7 +39,47 @@ def test_arms_differ_in_nothing_but_what_they_name(tiny_config: MakeConfig) -> N
         assert config.training.rounds == base.training.rounds
     full = arms[-1].config(base, seed=3)
     assert full.peft.method == "full"
-    assert full.training.learning_rate == pytest.approx(base.training.learning_rate / 10)
+
+
+def test_where_the_server_adapts_the_clients_of_a_strategy_that_goes_straight_do(tiny_config: MakeConfig) -> None:
+    base = tiny_config({"privacy.epsilon": "inf", "training.optimizer": "sgd", "training.server_optimizer": "adamw"})
+    arms, refused = choose_arms(base, ["lora_fair", "flora", "fedsvd"])
+    assert not refused
+    assert [_optimizers(arm.config(base, seed=0)) for arm in arms] == [
+        ("sgd", "adamw"),
+        ("adamw", "sgd"),
+        ("adamw", "sgd"),
+        ("sgd", "adamw"),
+    ]
+
+
+def _optimizers(config: Config) -> tuple[str, str]:
+    return config.training.optimizer, config.training.server_optimizer
+
+
+def test_where_the_server_only_averages_all_arms_keep_their_optimizers(tiny_config: MakeConfig) -> None:
+    base = tiny_config({"privacy.epsilon": "inf", "training.server_optimizer": "sgd", "training.optimizer": "sgd"})
+    arms, _ = choose_arms(base, ["lora_fair", "fedsvd"])
+    assert {_optimizers(arm.config(base, seed=0)) for arm in arms} == {("sgd", "sgd")}
+
+
+@pytest.mark.parametrize(("server", "slower"), [("sgd", "learning_rate"), ("yogi", "server_learning_rate")])
+def test_full_fine_tuning_slows_whoever_adapts(server: str, slower: str, tiny_config: MakeConfig) -> None:
+    base = tiny_config({"privacy.epsilon": "inf", "training.server_optimizer": server})
+    full = choose_arms(base, ["full"])[0][-1].config(base, seed=0).training
+    rates = {
+        name: getattr(full, name) / getattr(base.training, name) for name in ("learning_rate", "server_learning_rate")
+    }
+    assert rates[slower] == pytest.approx(0.1)
+    assert sum(rates.values()) == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize("name", ["centralised", "local"])
+def test_without_a_server_that_adapts_the_optimizer_does(name: str, tiny_config: MakeConfig) -> None:
+    adaptive = tiny_config({"training.optimizer": "sgd", "training.server_optimizer": "adam"})
+    plain = tiny_config({"training.optimizer": "sgd", "training.server_optimizer": "momentum"})
+    for base, wanted in ((adaptive, "adamw"), (plain, "sgd")):
+        assert choose_arms(base, [name])[0][-1].config(base, seed=0).training.optimizer == wanted
 
 
 @pytest.mark.parametrize("name", ["centralised", "local"])

@@ -190,10 +190,11 @@ def test_folding_leaves_the_model_as_it_is(make_federation: MakeFederation) -> N
     assert (logits[0] == logits[2]).all()
 
 
-@pytest.mark.parametrize("protocol", ["helper"])
+@pytest.mark.parametrize("protocol", ["helper", "bfv", "ckks"])
 def test_both_sums_through_a_third_party(protocol: str, make_federation: MakeFederation) -> None:
-    federation = make_federation({**SETTINGS, "aggregation.strategy": "fedask", "secure_sum.protocol": protocol})
-    plain = make_federation({**SETTINGS, "aggregation.strategy": "fedask", "secure_sum.protocol": "plain"})
+    settings = {**SETTINGS, "aggregation.strategy": "fedask", "secure_sum.server": "curious"}
+    federation = make_federation({**settings, "secure_sum.protocol": protocol})
+    plain = make_federation({**settings, "secure_sum.protocol": "plain"})
     hidden, clear = (play(parties, moved_start(parties))[1].received for parties in (federation, plain))
     assert hidden is not None
     assert clear is not None
