@@ -41,7 +41,7 @@ def test_the_command_checks_and_shows_it(path: Path) -> None:
         ('"null": 0.1', '"null": null', "null control"),
         ('"note": "it was not played"', '"note": ""', "says in its note why"),
         ('"view": "individual-dp"', '"view": "individual"', "there 2 times"),
-        ('"delta": 1e-05', '"delta": null', "belong together"),
+        ('"delta": 0.00001', '"delta": null', "belong together"),
         ('"schema": "fedpeft-attack-matrix/1"', '"schema": "x"', "schema"),
         ('"submission"', '"sumbission"', "submission"),
         ('"accuracy": 0.8', '"accuracy": 1.8', "accuracy"),
