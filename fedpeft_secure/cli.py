@@ -294,6 +294,54 @@ def matrix_command(  # noqa: PLR0917 - typer calls by name
     require_complete(found)
 
 
+@app.command("sweep", epilog="Example: fedpeft sweep --over privacy.epsilon=1,3,8,inf --seeds 3 --out runs/sweep")
+@one_line_errors
+def sweep_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    over: Annotated[
+        list[str] | None, typer.Option("--over", metavar="KEY=V1,V2,...", help="An axis of the grid; repeatable.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", metavar="N", help="Repeat every cell with N seeds [default: 3].")
+    ] = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Finish the interrupted sweep in DIR.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, help="Cells at once [default: by cores and memory].")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Trains a grid over any settings, and draws the frontiers; goes on where it was interrupted."""
+    del debug
+    from evaluations.sweep import Plan, new_plan, require_complete, screen, sweep
+    from fedpeft_secure.config_file import read_tables
+    from fedpeft_secure.progress import progress
+
+    if resume is None:
+        tables = read_tables(config, overrides=overrides or ())
+        plan = new_plan(tables, over=over or (), seeds=3 if seeds is None else seeds)
+    elif config is not None or over or seeds is not None or overrides or out is not None:
+        raise InputError(
+            "--resume: the sweep has its own settings and directory; leave CONFIG, --over, --seeds, --set, --out away"
+        )
+    else:
+        plan = Plan.read(resume)
+    directory = resume or out or default_out()
+    try:
+        with progress(Console(stderr=True)) as listen:
+            found = sweep(plan, out=directory, processes=processes, listen=listen)
+    except KeyboardInterrupt:
+        typer.echo(f"fedpeft: interrupted; `fedpeft sweep --resume {directory}` goes on where it stopped", err=True)
+        raise typer.Exit(130) from None
+    _print(screen(found), found.to_json(), as_json=as_json)
+    typer.echo(f"report: {directory / 'report.html'}", err=True)
+    require_complete(found, directory)
+
+
 @app.command("attack", epilog='Example: fedpeft attack --text "a good film" --view individual')
 @one_line_errors
 def attack_command(  # noqa: PLR0917 - typer calls by name

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin
@@ -25,10 +25,49 @@ def load_config(path: str | Path | None = None, *, overrides: Iterable[str] = ()
     Raises:
         ConfigError: A missing or malformed file, an unknown key (the nearest is suggested), a wrong type or value.
     """
+    return parse_config(read_tables(path, overrides=overrides))
+
+
+def read_tables(path: str | Path | None = None, *, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The plain values that `load_config` checks: only what was given, unresolved."""
     tables = {} if path is None else _read(Path(path))
     for override in overrides:
-        _assign(tables, override)
-    return parse_config(tables)
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {override!r}: write KEY=VALUE, for example --set privacy.epsilon=3")
+        tables = assigned(tables, key.strip(), parse_value(text.strip()), origin=f"--set {override!r}")
+    return tables
+
+
+def assigned(tables: Mapping[str, Any], key: str, value: Any, *, origin: str) -> dict[str, Any]:
+    """A copy of nested plain values in which a dotted key has another value.
+
+    Args:
+        tables: left as they are.
+        key: such as "privacy.epsilon"; tables that are not there are made.
+        value: plain.
+        origin: who asks for it, for the error.
+
+    Raises:
+        ConfigError: If the key goes through a value that is no table.
+    """
+    first, _, rest = key.partition(".")
+    if not rest:
+        return {**tables, first: value}
+    inner = tables.get(first, {})
+    if not isinstance(inner, dict):
+        raise ConfigError(f"{origin}: {first!r} is a value, not a table")
+    return {**tables, first: assigned(inner, rest, value, origin=origin)}
+
+
+def parse_value(text: str) -> Any:
+    """A value as it is written on the command line: TOML, or plain text where that is no TOML."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    # TOML's own infinity is the number; in this configuration it is spelled "inf" either way.
+    return "inf" if value == float("inf") else value
 
 
 def parse_config(tables: dict[str, Any]) -> Config:
@@ -64,30 +103,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration {path}: {error.strerror}; give the path of an existing TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration {path} is no valid TOML: {error}") from None
-
-
-def _assign(tables: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise ConfigError(f"--set {override!r}: write KEY=VALUE, for example --set privacy.epsilon=3")
-    *parents, last = key.split(".")
-    table = tables
-    for parent in parents:
-        inner = table.setdefault(parent, {})
-        if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override!r}: {parent!r} is a value, not a table")
-        table = inner
-    table[last] = _value(text.strip())
-
-
-def _value(text: str) -> Any:
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-    # TOML's own infinity is the number; in this configuration it is spelled "inf" either way.
-    return "inf" if value == float("inf") else value
 
 
 def _one_line(error: ValidationError) -> str:

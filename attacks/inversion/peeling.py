@@ -4,7 +4,7 @@ After one step of SGD an update is a sum over sentences, and whoever has the mod
 have sent, up to its weight and its label. Once some sentences of a batch are known, their part is fitted and taken
 away: what is left is the update of a smaller batch, with fewer tokens in every layer. The fit is also the strictest
 test of a sentence: each number of the update has its say, and a wrong sentence is given no weight beside the right one.
-Source: successive cancellation is that of multi-user detection (Verdu 1998, chapter 7); its use on updates is ours.
+Source: successive cancellation as receivers of several senders do it; its use on updates is ours.
 """
 
 from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from fedpeft_secure.aggregation import Reads
 from fedpeft_secure.aggregation.choose import STRATEGIES
 from fedpeft_secure.aggregation.rules import goes_straight
 from fedpeft_secure.config import Config, TrainingConfig
-from fedpeft_secure.config_file import parse_config
+from fedpeft_secure.config_file import assigned, parse_config
 from fedpeft_secure.errors import ConfigError, InputError
 from fedpeft_secure.preflight import check
 
@@ -56,11 +56,7 @@ class Arm:
         """The configuration of this arm at one seed."""
         tables = base.to_dict()
         for key, value in {**self.changes, "seed": seed, "attacks.run": []}.items():
-            *parents, last = key.split(".")
-            table = tables
-            for parent in parents:
-                table = table[parent]
-            table[last] = value
+            tables = assigned(tables, key, value, origin=self.name)
         return parse_config(tables)
 
 

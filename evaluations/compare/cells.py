@@ -1,7 +1,6 @@
 """One cell of a comparison: an arm at a seed, run once and kept, so that an interrupted comparison goes on."""
 
 import hashlib
-import shutil
 import time
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from evaluations.compare.arms import Arm
 from evaluations.compare.solo import CENTRAL_BATCH, centralised_steps, fit, local_steps
-from evaluations.metrics import Classification, classification
+from evaluations.training import measured_run, no_attack
 from fedpeft_secure.clients.backbone import load_backbone
 from fedpeft_secure.clients.batches import tokenise
 from fedpeft_secure.clients.lower_layers import ActivationStore
@@ -20,11 +19,9 @@ from fedpeft_secure.data import LabelledTexts, load
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Listener
 from fedpeft_secure.models import load_tokenizer
-from fedpeft_secure.result import AttackRow
 from fedpeft_secure.rundir import write_atomically
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.evaluation import predict
-from fedpeft_secure.server.job import TrainedRun, finish, training_run
 
 RECORD = "cell.json"
 
@@ -98,34 +95,18 @@ def _federated(
     arm: Arm, config: Config, blank: Cell, *, folder: Path, store: ActivationStore, listen: Listener
 ) -> Cell:
     del arm
-    run = folder / "run"
-    if run.exists():  # cut off before its record was written: small, so from the beginning
-        shutil.rmtree(run)
-    correct: list[float] = []
-
-    def measured(logits: np.ndarray, labels: np.ndarray) -> Classification:
-        correct.extend((logits.argmax(axis=1) == labels).astype(float).tolist())
-        return classification(logits, labels)
-
-    started = time.perf_counter()
-    with training_run(config, run, resume=False, listen=listen, store=store) as trained:
-        result = finish(trained, measure=measured, attack=_no_attack, listen=listen)
-    shutil.rmtree(run / "transcript", ignore_errors=True)
+    found = measured_run(config, folder / "run", attack=no_attack, store=store, listen=listen)
+    result = found.result
     spent = [row.epsilon_spent for row in result.privacy.clients]
     made = {
         "strategy": result.setup.strategy,
-        "correct": tuple(correct),
+        "correct": found.correct,
         "upload_bytes": result.communication.upload_bytes,
         "download_bytes": result.communication.download_bytes,
         "epsilon": max(spent) if result.privacy.private else None,
-        "seconds": time.perf_counter() - started,
+        "seconds": result.compute.seconds["total"],
     }
     return blank.model_copy(update=made)
-
-
-def _no_attack(trained: TrainedRun, listen: Listener) -> tuple[AttackRow, ...]:
-    del trained, listen
-    return ()
 
 
 def _solo(arm: Arm, config: Config, blank: Cell, *, folder: Path, store: ActivationStore, listen: Listener) -> Cell:

@@ -6,10 +6,11 @@ from pathlib import Path
 from evaluations.compare.arms import choose_arms
 from evaluations.compare.cells import cell
 from evaluations.compare.table import Comparison, markdown, summarise
+from evaluations.training import without_notices
 from fedpeft_secure.clients.backbone import new_store
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
-from fedpeft_secure.events import Event, Listener, Notice
+from fedpeft_secure.events import Listener, Notice
 from fedpeft_secure.rundir import write_atomically
 
 
@@ -37,20 +38,10 @@ def compare(base: Config, *, seeds: Sequence[int], arms: Sequence[str] = (), out
         store = new_store(base)
         for arm in chosen:
             folder = out / arm.name / f"seed-{seed}"
-            cells.append(cell(arm, base, seed=seed, folder=folder, store=store, listen=_quiet(listen)))
+            cells.append(cell(arm, base, seed=seed, folder=folder, store=store, listen=without_notices(listen)))
             done = f"{arm.name}, seed {seed}: accuracy {cells[-1].accuracy:.3f}"
             listen(Notice(text=f"{done} ({len(cells)} of {len(chosen) * len(seeds)})"))
     comparison = summarise(cells, refused)
     write_atomically(out / "comparison.json", comparison.model_dump_json(indent=2).encode())
     write_atomically(out / "comparison.md", markdown(comparison).encode())
     return comparison
-
-
-def _quiet(listen: Listener) -> Listener:
-    """A cell's own progress without its notices, which would be repeated for every cell."""
-
-    def forward(event: Event) -> None:
-        if not isinstance(event, Notice):
-            listen(event)
-
-    return forward

@@ -10,6 +10,7 @@ from attacks.suite.reopen import reopened
 from evaluations.compare.arms import Arm
 from evaluations.matrix.results import DefenceRow, MatrixCell
 from evaluations.metrics import classification
+from evaluations.training import no_attack
 from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.config import Config
 from fedpeft_secure.config_file import dump_config
@@ -17,7 +18,7 @@ from fedpeft_secure.errors import RunDirectoryError
 from fedpeft_secure.events import Listener
 from fedpeft_secure.result import AttackRow, Record, Result
 from fedpeft_secure.rundir import RunDirectory, write_atomically
-from fedpeft_secure.server.job import TrainedRun, finish, training_run
+from fedpeft_secure.server.job import finish, training_run
 
 CONFIGURATION = "configuration.sha256"
 
@@ -42,7 +43,7 @@ def trained(arm: Arm, base: Config, *, folder: Path, store: ActivationStore, lis
         return Result.from_json(directory.result.read_text("utf-8"))
     resume = directory.config.is_file()
     with training_run(None if resume else config, directory.root, resume=resume, listen=listen, store=store) as run:
-        return finish(run, measure=classification, attack=_no_attack, listen=listen)
+        return finish(run, measure=classification, attack=no_attack, listen=listen)
 
 
 def attacked(attack: str, *, folder: Path, listen: Listener) -> tuple[AttackRow, ...]:
@@ -109,8 +110,3 @@ def matrix_cell(defence: str, row: AttackRow) -> MatrixCell:
         null=row.null,
         note=note,
     )
-
-
-def _no_attack(run: TrainedRun, listen: Listener) -> tuple[AttackRow, ...]:
-    del run, listen
-    return ()

@@ -15,10 +15,11 @@ from evaluations.matrix.cells import attacked, defence_row, matrix_cell, trained
 from evaluations.matrix.defences import FAST, FAST_ATTACKS, choose_defences
 from evaluations.matrix.page import write_matrix_page
 from evaluations.matrix.results import DefenceRow, Failure, Matrix, MatrixCell
+from evaluations.training import without_notices
 from fedpeft_secure.clients.backbone import new_store
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import FedPeftError, InputError, RunDirectoryError, RunFailedError
-from fedpeft_secure.events import Event, Listener, Notice
+from fedpeft_secure.events import Listener, Notice
 from fedpeft_secure.result import Result, ViewName
 from fedpeft_secure.rundir import write_atomically
 
@@ -78,19 +79,20 @@ def matrix(base: Config, wanted: Wanted, *, out: Path, listen: Listener) -> Matr
         RunFailedError: If no defence was trained.
     """
     arms, refused = choose_defences(base, wanted.defences)
+    listen_inside = without_notices(listen)
     store, progress = new_store(base), _Progress(listen=listen, total=len(arms) * (1 + len(wanted.attacks)))
     rows: list[DefenceRow] = []
     cells: list[MatrixCell] = []
     last: Result | None = None
     for arm in arms:
         folder = out / arm.name
-        found = progress.of(arm, "", partial(trained, arm, base, folder=folder, store=store, listen=_quiet(listen)))
+        found = progress.of(arm, "", partial(trained, arm, base, folder=folder, store=store, listen=listen_inside))
         if found is None:
             continue
         last = found
         rows.append(defence_row(arm, base, found))
         for attack in wanted.attacks:
-            played = progress.of(arm, attack, partial(attacked, attack, folder=folder, listen=_quiet(listen)))
+            played = progress.of(arm, attack, partial(attacked, attack, folder=folder, listen=listen_inside))
             cells += [matrix_cell(arm.name, row) for row in played or () if row.view in wanted.views]
     if last is None:
         reasons = [one.reason for one in progress.failures] or list(refused.values())
@@ -151,13 +153,3 @@ class _Progress:
             return None
         self.listen(Notice(text=f"{what} done"))
         return made
-
-
-def _quiet(listen: Listener) -> Listener:
-    """A cell's own progress without its notices, which would be repeated for every cell."""
-
-    def forward(event: Event) -> None:
-        if not isinstance(event, Notice):
-            listen(event)
-
-    return forward

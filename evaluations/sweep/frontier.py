@@ -1,0 +1,57 @@
+"""Pareto frontiers: the points that no other beats in both respects, and whether their steps are more than luck."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from evaluations.spread import spread
+from evaluations.sweep.results import Leak, Point, Step
+
+
+def undominated(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
+    """For each point, whether no other one has at most its cost and at least its gain, and is better in one of them."""
+    return [
+        not any(
+            (costs[j] <= costs[i] and gains[j] >= gains[i]) and (costs[j] < costs[i] or gains[j] > gains[i])
+            for j in range(len(costs))
+        )
+        for i in range(len(costs))
+    ]
+
+
+def utility_frontier(points: Sequence[Point]) -> list[Point]:
+    """The points by ε, those on the frontier of mean accuracy against ε marked."""
+    marks = undominated([point.epsilon for point in points], [point.accuracy.mean for point in points])
+    marked = [point.model_copy(update={"frontier": mark}) for point, mark in zip(points, marks, strict=True)]
+    return sorted(marked, key=lambda point: point.epsilon)
+
+
+def leak_frontiers(points: Sequence[Point]) -> list[Point]:
+    """The points, with those marked that are on the frontier of mean accuracy against an attack's mean score."""
+    kinds = dict.fromkeys((leak.attack, leak.metric) for point in points for leak in point.leaks)
+    found = list(points)
+    for kind in kinds:
+        places = [(place, leak) for place, point in enumerate(found) if (leak := leak_of(point, kind)) is not None]
+        costs = [leak.value.mean for _, leak in places]
+        marks = undominated(costs, [found[place].accuracy.mean for place, _ in places])
+        for (place, leak), mark in zip(places, marks, strict=True):
+            replaced = leak.model_copy(update={"frontier": mark})
+            leaks = tuple(replaced if each is leak else each for each in found[place].leaks)
+            found[place] = found[place].model_copy(update={"leaks": leaks})
+    return found
+
+
+def leak_of(point: Point, kind: tuple[str, str]) -> Leak | None:
+    """What (attack, metric) got of a point."""
+    return next((leak for leak in point.leaks if (leak.attack, leak.metric) == kind), None)
+
+
+def steps_along(frontier: Sequence[Point]) -> tuple[Step, ...]:
+    """From each point of a frontier, sorted by ε, to the next: paired seed by seed."""
+    steps = []
+    for start, end in pairwise(frontier):
+        before = dict(zip(start.seeds, start.by_seed, strict=True))
+        common = [value - before[seed] for seed, value in zip(end.seeds, end.by_seed, strict=True) if seed in before]
+        difference = spread(common) if common else None
+        conclusive = difference is not None and difference.low is not None and difference.low > 0
+        steps.append(Step(start=start.values, end=end.values, difference=difference, conclusive=conclusive))
+    return tuple(steps)
