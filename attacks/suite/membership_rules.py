@@ -7,6 +7,7 @@ import numpy as np
 
 from attacks.base import Attack, View, refuse_weaker
 from attacks.errors import NotApplicableError
+from attacks.membership.fedmia import FedMia
 from attacks.membership.loss import CalibratedMembership
 from attacks.membership.scoring import MembershipGuess
 from attacks.membership.shadow_attacks import LiraMembership, QuantileMembership, RmiaMembership
@@ -40,12 +41,14 @@ class Question:
         view: the message.
         candidates: texts whose membership is asked.
         public: texts known not to be members, others than those.
+        beside: the messages of other clients in the same round, where the adversary reads single ones.
     """
 
     case: Case = field(repr=False)
     view: View = field(repr=False)
     candidates: LabelledTexts = field(repr=False)
     public: LabelledTexts = field(repr=False)
+    beside: Mapping[str, View] = field(default_factory=dict, repr=False)
 
     def tokenise(self, texts: LabelledTexts) -> Examples:
         """Texts as the clients see theirs."""
@@ -147,6 +150,21 @@ def by_quantiles(question: Question) -> MembershipGuess:
     )
 
 
+def by_fedmia(question: Question) -> MembershipGuess:
+    """FedMIA in one round: the other clients' messages stand for models without the example."""
+    (target, *_) = question.view.contributors
+    attack = FedMia(
+        backbone=question.case.federation.backbone,
+        candidates=question.tokenise(question.candidates),
+        apply=question.apply,
+        target=target,
+    )
+    refuse_weaker(attack, question.view)
+    if not question.beside:
+        raise NotApplicableError("FedMIA compares with the messages of other clients, and there are none")
+    return attack.run_rounds([{**question.beside, target: question.view}])
+
+
 RULES: Mapping[str, tuple[Rule, str]] = {
     "membership": (by_calibrated_loss, "loss before minus loss after"),
     "update-cosine": (by_update_cosine, "cosine of an example's gradient with the change"),
@@ -155,6 +173,7 @@ RULES: Mapping[str, tuple[Rule, str]] = {
     "rmia": (lambda question: by_rmia(question, mode="online"), f"RMIA, online, {SHADOWS} shadows"),
     "rmia-offline": (lambda question: by_rmia(question, mode="offline"), f"RMIA, offline, {SHADOWS} shadows"),
     "quantile": (by_quantiles, f"quantile regression on {POPULATION} public texts"),
+    "fedmia": (by_fedmia, "FedMIA in one round, against the other attacked messages"),
 }
 """Name → how, and how in words."""
 
