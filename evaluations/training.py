@@ -51,7 +51,7 @@ def measured_run(config: Config, root: Path, *, attack: Attack, store: Activatio
     resume = _was_cut_off(root, config)
     if root.exists() and not resume:
         shutil.rmtree(root)
-    _begin_new_peak()
+    begin_new_peak()
     with training_run(None if resume else config, root, resume=resume, listen=listen, store=store) as trained:
         result = finish(trained, measure=measure, attack=attack, listen=listen)
     directory = RunDirectory(root=root)
@@ -84,7 +84,7 @@ def _was_cut_off(root: Path, config: Config) -> bool:
     return open_run(root)[1] == config
 
 
-def _begin_new_peak() -> None:
+def begin_new_peak() -> None:
     """Lets `peak_memory_bytes` speak of this training, where the system can: several share a process."""
     try:
         PEAK.write_text("5")

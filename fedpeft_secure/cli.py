@@ -237,6 +237,9 @@ def compare_command(  # noqa: PLR0917 - typer calls by name
         typer.Option("--arm", metavar="NAME", help="A strategy or baseline; repeatable [default: all]."),
     ] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seed", min=0, help="Repeatable [default: 0, 1, 2].")] = None,
+    attacks: Annotated[
+        list[str] | None, typer.Option("--attack", metavar="NAME", help="Play it on every arm; repeatable.")
+    ] = None,
     out: Out = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -248,9 +251,13 @@ def compare_command(  # noqa: PLR0917 - typer calls by name
     from fedpeft_secure.progress import progress
 
     loaded = load_config(config, overrides=overrides or ())
+    directory = out or default_out()
     with progress(Console(stderr=True)) as listen:
-        found = compare(loaded, seeds=seeds or (0, 1, 2), arms=arms or (), out=out or default_out(), listen=listen)
+        found = compare(
+            loaded, seeds=seeds or (0, 1, 2), arms=arms or (), attacks=attacks or (), out=directory, listen=listen
+        )
     _show([row.model_dump(mode="json") for row in found.rows], screen(found), as_json=as_json)
+    typer.echo(f"report: {directory / 'report.html'}", err=True)
 
 
 @app.command("matrix", epilog="Example: fedpeft matrix --fast --out runs/matrix")

@@ -52,10 +52,10 @@ class Arm:
     kind: Kind = "federated"
     changes: Mapping[str, Any] = field(default_factory=dict)
 
-    def config(self, base: Config, *, seed: int) -> Config:
-        """The configuration of this arm at one seed."""
+    def config(self, base: Config, *, seed: int, attacks: Sequence[str] = ()) -> Config:
+        """The configuration of this arm at one seed, with these attacks."""
         tables = base.to_dict()
-        for key, value in {**self.changes, "seed": seed, "attacks.run": []}.items():
+        for key, value in {**self.changes, "seed": seed, "attacks.run": list(attacks)}.items():
             tables = assigned(tables, key, value, origin=self.name)
         return parse_config(tables)
 

@@ -9,7 +9,8 @@ from rich.table import Table
 from evaluations.compare.arms import DEFAULT, Refused
 from evaluations.compare.cells import Cell
 from evaluations.compare.differences import interval
-from evaluations.report.formatting import data_size
+from evaluations.leaks import Leak, leaks_over_seeds
+from evaluations.report.formatting import data_size, number, significant
 
 
 class Row(BaseModel):
@@ -20,7 +21,9 @@ class Row(BaseModel):
         accuracy, low, high: mean over seeds and test examples with its 95 % interval.
         difference, difference_low, difference_high: to the default, paired; the interval is one of 95 % for this row.
         significant: whether it still differs when all rows' intervals are to hold together.
-        upload_bytes, download_bytes, epsilon, seconds: mean over seeds; the largest ε.
+        precision, recall, f1, upload_bytes, download_bytes, flops, seconds: means over seeds.
+        epsilon, peak_memory_bytes: the largest.
+        leaks: what attacks got, where they were played.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,10 +38,16 @@ class Row(BaseModel):
     difference_low: float
     difference_high: float
     significant: bool
+    precision: float | None
+    recall: float | None
+    f1: float | None
     upload_bytes: float | None
     download_bytes: float | None
+    flops: float | None
+    peak_memory_bytes: int | None
     epsilon: float | None
     seconds: float
+    leaks: tuple[Leak, ...] = ()
 
 
 class Comparison(BaseModel):
@@ -63,10 +72,11 @@ def summarise(cells: Sequence[Cell], refused: Sequence[Refused]) -> Comparison:
 
 def markdown(comparison: Comparison) -> str:
     """A table for a document; accuracies and differences in percent and percentage points."""
+    heads = _heads(comparison)
     lines = [
-        "| arm | accuracy % | difference to default | upload | download | ε |",
-        "|---|---|---|---|---|---|",
-        *("| " + " | ".join(_texts(row)) + " |" for row in comparison.rows),
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+        *(f"| {' | '.join(_texts(row, comparison))} |" for row in comparison.rows),
     ]
     if comparison.refused:
         lines += ["", *(f"* `{name}` is refused here: {reason}" for name, reason in comparison.refused.items())]
@@ -75,12 +85,17 @@ def markdown(comparison: Comparison) -> str:
 
 def screen(comparison: Comparison) -> Table:
     """The same for a terminal."""
-    table = Table("arm", "accuracy %", "difference to default", "upload", "download", "ε")
+    table = Table(*_heads(comparison))
     for row in comparison.rows:
-        table.add_row(*_texts(row))
+        table.add_row(*_texts(row, comparison))
     for name in comparison.refused:
         table.add_row(name, "refused")
     return table
+
+
+def leak_kinds(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    """Every (attack, metric) that was played on some arm."""
+    return tuple(dict.fromkeys((leak.attack, leak.metric) for row in comparison.rows for leak in row.leaks))
 
 
 def _row(cells: Sequence[Cell], default: np.ndarray, *, comparisons: int) -> Row:
@@ -99,6 +114,12 @@ def _row(cells: Sequence[Cell], default: np.ndarray, *, comparisons: int) -> Row
         difference_low=difference.low,
         difference_high=difference.high,
         significant=together.low > 0 or together.high < 0,
+        precision=_mean([one.precision for one in cells]),
+        recall=_mean([one.recall for one in cells]),
+        f1=_mean([one.f1 for one in cells]),
+        flops=_mean([one.flops for one in cells]),
+        peak_memory_bytes=max((one.peak_memory_bytes for one in cells if one.peak_memory_bytes), default=None),
+        leaks=leaks_over_seeds([one.attacks for one in cells]),
         upload_bytes=_mean([one.upload_bytes for one in cells]),
         download_bytes=_mean([one.download_bytes for one in cells]),
         epsilon=max(spent, default=None),
@@ -106,17 +127,38 @@ def _row(cells: Sequence[Cell], default: np.ndarray, *, comparisons: int) -> Row
     )
 
 
-def _mean(values: Sequence[int | None]) -> float | None:
+def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
-def _texts(row: Row) -> tuple[str, ...]:
+def _heads(comparison: Comparison) -> tuple[str, ...]:
+    costs = ("upload", "download", "GFLOP", "memory", "seconds")
+    leaks = (" ".join(kind) for kind in leak_kinds(comparison))
+    return ("arm", "accuracy %", "difference to default", "F1 %", *costs, "ε", *leaks)
+
+
+def _texts(row: Row, comparison: Comparison) -> tuple[str, ...]:
     name = f"{row.arm} ({row.strategy})" if row.arm == DEFAULT else row.arm
     difference = "" if row.arm == DEFAULT else _percent(row.difference, row.difference_low, row.difference_high, "+")
-    sizes = ("–" if size is None else data_size(size) for size in (row.upload_bytes, row.download_bytes))
-    spent = "–" if row.epsilon is None else f"{row.epsilon:.2f}"
-    return name, _percent(row.accuracy, row.low, row.high), difference + "*" * row.significant, *sizes, spent
+    up, down, memory = (
+        "–" if size is None else data_size(size)
+        for size in (row.upload_bytes, row.download_bytes, row.peak_memory_bytes)
+    )
+    leaks = {(leak.attack, leak.metric): number(leak.value.mean) for leak in row.leaks}
+    return (
+        name,
+        _percent(row.accuracy, row.low, row.high),
+        difference + "*" * row.significant,
+        "–" if row.f1 is None else f"{100 * row.f1:.1f}",
+        up,
+        down,
+        "–" if row.flops is None else significant(row.flops / 1e9),
+        memory,
+        f"{row.seconds:.0f}",
+        "–" if row.epsilon is None else f"{row.epsilon:.2f}",
+        *(leaks.get(kind, "–") for kind in leak_kinds(comparison)),
+    )
 
 
 def _percent(mean: float, low: float, high: float, sign: str = "") -> str:

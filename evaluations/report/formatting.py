@@ -4,6 +4,7 @@ import math
 
 NO_BREAK = "\u00a0"
 ABSENT = "–"
+LONGEST_LABEL = 40
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -83,3 +84,8 @@ def relation_name(relation: str) -> str:
 def listed(items: tuple[str, ...]) -> str:
     """Words in a row: "a", "a and b", "a, b and c"."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def cut(words: str) -> str:
+    """Words short enough for a label in a picture."""
+    return words if len(words) <= LONGEST_LABEL else words[: LONGEST_LABEL - 1] + "…"

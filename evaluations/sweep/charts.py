@@ -14,7 +14,6 @@ from evaluations.sweep.series import (
     EPSILON,
     Scale,
     axis_scale,
-    cut,
     epsilon_scale,
     has_epsilons,
     leak_kinds,
@@ -31,7 +30,9 @@ def frontier_chart(found: Sweep) -> Chart | None:
     _add_baseline(figure, found, epsilon_scale(found.points, found.points))
     for index, series in enumerate(series_along(found.points, EPSILON)):
         scale = epsilon_scale(series.points, found.points)
-        _add_points(figure, series.points, scale, colour=_colour(index), name=cut(series.name) or "mean over seeds")
+        _add_points(
+            figure, series.points, scale, colour=_colour(index), name=text.cut(series.name) or "mean over seeds"
+        )
     front = [point for point in found.points if point.frontier]
     figure.add_scatter(
         x=epsilon_scale(front, found.points).positions,
@@ -60,7 +61,7 @@ def axis_charts(found: Sweep) -> tuple[Chart, ...]:
         for index, series in enumerate(series_along(found.points, key)):
             ordered = sorted(series.points, key=lambda point: axis_scale([point], values, key).positions)
             scale = axis_scale(ordered, values, key)
-            _add_points(figure, ordered, scale, colour=_colour(index), name=cut(series.name) or "mean over seeds")
+            _add_points(figure, ordered, scale, colour=_colour(index), name=text.cut(series.name) or "mean over seeds")
         _label_ticks(figure, axis_scale(found.points, values, key))
         spoken = "; ".join(f"{values_text(p.values)}: {_spoken(p.accuracy)}" for p in found.points)
         caption = f"Test accuracy by {key}: means over seeds with 95 % intervals."
@@ -81,7 +82,7 @@ def leak_charts(found: Sweep) -> tuple[Chart, ...]:
                 y=[point.accuracy.mean for point, _ in shown],
                 name=name,
                 mode="markers+text",
-                text=[plain(cut(", ".join(map(value_text, point.values.values())))) for point, _ in shown],
+                text=[plain(text.cut(", ".join(map(value_text, point.values.values())))) for point, _ in shown],
                 textposition="top right",
                 textfont={"color": MUTED, "size": 12},
                 marker={"size": 10, "symbol": symbol, "color": PALETTE[0], "line": {"width": 2, "color": PALETTE[0]}},

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+from evaluations.leaks import Leak
 from evaluations.spread import spread
-from evaluations.sweep.results import Leak, Point, Step
+from evaluations.sweep.results import Point, Step
 
 
 def undominated(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:

@@ -5,10 +5,11 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from evaluations.report import formatting as text
 from evaluations.report.stills import COLOURS, MUTED, Drawing, blank_axes, stills
 from evaluations.sweep.grid import value_text
 from evaluations.sweep.results import Sweep
-from evaluations.sweep.series import EPSILON, cut, epsilon_scale, has_epsilons, leak_kinds, leaking, series_along
+from evaluations.sweep.series import EPSILON, epsilon_scale, has_epsilons, leak_kinds, leaking, series_along
 
 
 def pictures(found: Sweep) -> dict[str, bytes]:
@@ -32,7 +33,7 @@ def _frontier(found: Sweep) -> Figure | None:
         bars = [point.accuracy.half_width or 0.0 for point in series.points]
         axes.errorbar(
             places, means, yerr=bars, color=colour, marker="o", markersize=4, linewidth=1.2, capsize=3,
-            label=cut(series.name) or f"mean of {len(found.seeds)} seeds, 95 % interval",
+            label=text.cut(series.name) or f"mean of {len(found.seeds)} seeds, 95 % interval",
         )  # fmt: skip
         for place, point in zip(places, series.points, strict=True):
             axes.plot([place] * len(point.by_seed), point.by_seed, ".", color=colour, alpha=0.45, markersize=4)
@@ -58,7 +59,7 @@ def _leak(found: Sweep, kind: tuple[str, str]) -> Figure | None:
             yerr=[point.accuracy.half_width or 0.0], color=COLOURS[0], marker="o", markerfacecolor=face, capsize=3,
             linewidth=1,
         )  # fmt: skip
-        _name(axes, (leak.value.mean, point.accuracy.mean), cut(", ".join(map(value_text, point.values.values()))))
+        _name(axes, (leak.value.mean, point.accuracy.mean), text.cut(", ".join(map(value_text, point.values.values()))))
     nulls = [leak.null for _, leak in pairs if leak.null is not None]
     if nulls:
         axes.axvline(sum(nulls) / len(nulls), color=MUTED, linestyle=":", linewidth=1)

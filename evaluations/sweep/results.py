@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evaluations.leaks import Leak
 from evaluations.spread import Spread
 from fedpeft_secure.result import Number
 
@@ -12,23 +13,6 @@ class Record(BaseModel):
     """Base of everything here: no unknown fields, unchangeable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Leak(Record):
-    """What one attack got of a point, as run: mean over the seeds in which it was measured.
-
-    Args:
-        view: what the attacker saw; where several views are as run, the one that leaks most.
-        null: the same attack where there is nothing to find; its mean.
-        frontier: no other point is at least as good and leaks less.
-    """
-
-    attack: str
-    metric: str
-    view: str
-    value: Spread
-    null: float | None
-    frontier: bool = False
 
 
 class Point(Record):

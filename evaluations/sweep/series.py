@@ -4,17 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluations.leaks import Leak
 from evaluations.report import formatting as text
 from evaluations.sweep.frontier import leak_of
 from evaluations.sweep.grid import value_text
-from evaluations.sweep.results import Leak, Point, Sweep
+from evaluations.sweep.results import Point, Sweep
 
 EPSILON = "privacy.epsilon"
 NO_LIMIT_GAP = 0.45
 """How far to the right of the largest finite ε, in powers of ten, "no limit" stands."""
 TICK_GAP = 0.08
-LONGEST = 40
-"""Letters of a label."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,11 +30,6 @@ class Scale:
 
     positions: tuple[float, ...]
     ticks: tuple[tuple[float, str], ...]
-
-
-def cut(words: str) -> str:
-    """Words short enough for a picture."""
-    return words if len(words) <= LONGEST else words[: LONGEST - 1] + "…"
 
 
 def series_along(points: Sequence[Point], key: str) -> tuple[Series, ...]:
@@ -70,7 +64,7 @@ def axis_scale(points: Sequence[Point], values: Sequence[object], key: str) -> S
     """One place for each of an axis's values, in their order."""
     names = [value_text(value) for value in values]
     positions = tuple(float(names.index(value_text(point.values[key]))) for point in points)
-    return Scale(positions=positions, ticks=tuple((float(place), cut(name)) for place, name in enumerate(names)))
+    return Scale(positions=positions, ticks=tuple((float(place), text.cut(name)) for place, name in enumerate(names)))
 
 
 def has_epsilons(found: Sweep) -> bool:

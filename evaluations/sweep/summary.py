@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from evaluations.leaks import leaks_over_seeds
 from evaluations.spread import spread
 from evaluations.sweep.frontier import leak_frontiers, steps_along, utility_frontier
 from evaluations.sweep.grid import Grid, GridCell, Refused
-from evaluations.sweep.results import Label, Leak, Missing, Point, Sweep
-from fedpeft_secure.result import AttackRow, Result
+from evaluations.sweep.results import Label, Missing, Point, Sweep
+from fedpeft_secure.result import Result
 
 WIDE = 0.05
 """Half an interval of accuracy from which a point alone says little."""
@@ -115,7 +116,7 @@ def _point(group: Sequence[Finished]) -> Point:
         download_bytes=_mean([result.communication.download_bytes for result in results]),
         seconds=_mean([result.compute.seconds["total"] for result in results]),
         peak_memory_bytes=max(result.compute.peak_memory_bytes for result in results),
-        leaks=_leaks(results),
+        leaks=leaks_over_seeds([result.attacks for result in results]),
         warnings=_warnings(accuracy.half_width, accuracy.low, baseline),
     )
 
@@ -129,33 +130,6 @@ def _warnings(half: float | None, low: float | None, baseline: float) -> tuple[s
     if low <= baseline:
         found.append(f"the interval reaches the majority baseline of {baseline:.3f}: perhaps nothing was learned")
     return tuple(found)
-
-
-def _leaks(results: Sequence[Result]) -> tuple[Leak, ...]:
-    """One for each attack and metric, of the rows in which nothing was switched off."""
-    worst: dict[tuple[str, str], list[AttackRow]] = {}
-    for result in results:
-        best: dict[tuple[str, str], AttackRow] = {}
-        for row in result.attacks:
-            name = (row.attack, row.metric)
-            if row.replay or row.value is None:
-                continue
-            if name not in best or row.value > (best[name].value or 0.0):
-                best[name] = row
-        for name, row in best.items():
-            worst.setdefault(name, []).append(row)
-    return tuple(_leak(rows) for rows in worst.values())
-
-
-def _leak(rows: Sequence[AttackRow]) -> Leak:
-    nulls = [row.null for row in rows if row.null is not None]
-    return Leak(
-        attack=rows[0].attack,
-        metric=rows[0].metric,
-        view=rows[0].view,
-        value=spread([row.value for row in rows if row.value is not None]),
-        null=_mean(nulls) if nulls else None,
-    )
 
 
 def _largest_epsilon(result: Result) -> float:

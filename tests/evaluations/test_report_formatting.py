@@ -90,3 +90,8 @@ def test_words():
     assert text.listed(("a",)) == "a"
     assert text.listed(("a", "b", "c")) == "a, b and c"
     assert " " not in text.privacy_pair(1.62, 1e-5)
+
+
+def test_labels_end_where_a_picture_would_have_no_room():
+    assert text.cut("a" * 40) == "a" * 40
+    assert text.cut("a" * 41) == "a" * 39 + "…"

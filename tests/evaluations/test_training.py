@@ -60,7 +60,7 @@ def test_what_was_cut_off_with_other_settings_begins_anew(tiny_config, tmp_path:
 def test_the_peak_is_that_of_this_training(tmp_path: Path, monkeypatch) -> None:
     asked = tmp_path / "clear_refs"
     monkeypatch.setattr(training, "PEAK", asked)
-    training._begin_new_peak()
+    training.begin_new_peak()
     assert asked.read_text() == "5"
     monkeypatch.setattr(training, "PEAK", tmp_path / "nowhere" / "clear_refs")
-    training._begin_new_peak()
+    training.begin_new_peak()

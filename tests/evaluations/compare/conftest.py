@@ -24,6 +24,11 @@ def make_cell() -> MakeCell:
         upload_bytes=1000,
         download_bytes=2000,
         epsilon=8.0,
+        precision=0.71,
+        recall=0.69,
+        f1=0.68,
+        flops=2.5e9,
+        peak_memory_bytes=900_000_000,
         seconds=3.0,
     )
 
