@@ -135,7 +135,7 @@ class AdapterState:
 
 def flatten(state: AdapterState, spec: AdapterSpec) -> Array:
     """The tensors of `spec` in one vector of shape (spec.size,), float32, in canonical order."""
-    return np.concatenate([state[entry.name].reshape(-1) for entry in spec.entries])
+    return np.concatenate([np.zeros(0, dtype=np.float32), *(state[entry.name].reshape(-1) for entry in spec.entries)])
 
 
 def unflatten(vector: Array, spec: AdapterSpec) -> dict[str, Array]:

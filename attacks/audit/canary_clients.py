@@ -30,6 +30,9 @@ from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.planning import plan_round
 
+LEAST_NOISE = 1e-12
+"""In clip norms: a sum without any noise is to be found out, not to be divided by."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PlayedTrials:
@@ -111,7 +114,7 @@ def play_canary_clients(federation: Federation, *, count: int, listen: Listener 
         coins.append(canaries.included)
     return PlayedTrials(
         values=np.concatenate([trial.values for trial in trials]),
-        noise=float(np.sqrt(np.mean([np.mean(np.square(trial.silent)) for trial in trials]))),
+        noise=max(float(np.sqrt(np.mean([np.mean(np.square(trial.silent)) for trial in trials]))), LEAST_NOISE),
         included=np.concatenate(coins),
         charges=trials[0].charges,
         spent=max((trial.spent for trial in trials), key=lambda spent: spent.epsilon),

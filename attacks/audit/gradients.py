@@ -15,6 +15,7 @@ from attacks.audit.counting import CountingRandomness, Tally
 from attacks.audit.verdict import Scored
 from attacks.base import Floats
 from attacks.errors import AttackError
+from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.budgets import clip_norm_of, planned_rounds
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.policy import simulated_policy
@@ -98,16 +99,17 @@ def play_gradient_canaries(
         listen: told about progress.
 
     Raises:
-        AttackError: If the client or the sum refused a round.
+        AttackError: If clients do not send all that they train, or the client or the sum refused a round.
     """
-    if federation.sends_parts:
-        raise AttackError(
-            f"aggregation.strategy: {federation.strategy.name!r} sends no changes of whole tensors, where canaries "
-            'could be found; audit with "fedsvd" or "ffa", whose clients are noised the same'
-        )
     config = _plain(federation.config)
     original = federation.clients[client]
     agreed = _plan(federation, config, client, number=1)
+    if federation.sends_parts or not _sends_what_it_trains(federation, agreed, client):
+        raise AttackError(
+            f"aggregation.strategy: {federation.strategy.name!r} does not send the whole changes of all that clients "
+            'train, where canaries could be found; audit with "fedit", "fedsvd" or "ffa", whose clients are noised the '
+            "same"
+        )
     planted = plant(
         original.backbone,
         federation.trained,
@@ -130,6 +132,13 @@ def play_gradient_canaries(
         listen(PhaseStarted(name="audit", round=number))
         sent.append(_play(federation, _plan(federation, config, client, number=number), audited))
     return PlayedRounds(planted=planted, plan=agreed.for_client(client), sent=np.stack(sent), tally=watched.tally)
+
+
+def _sends_what_it_trains(federation: Federation, plan: RoundPlan, client: str) -> bool:
+    """Whether a round trains, and sends, the client's part of every tensor that is ever sent, and nothing else."""
+    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=federation.start)
+    trained = federation.strategy.start(context, client).trained
+    return trained.names == plan.allotment(client).part_of(federation.trained).names
 
 
 def _play(federation: Federation, plan: RoundPlan, audited: Client) -> Floats:

@@ -9,6 +9,7 @@ from dp.charges import Charge
 from dp.errors import LedgerTampered
 from dp.events import DiscreteGaussianSum, NonPrivate, SkellamSum, merge, seen_by
 from dp.ledger_store import Head
+from fedpeft_secure.allocation import deal_allotments
 from fedpeft_secure.config import Config
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.result import ClientPrivacy, RoundRecord
@@ -78,7 +79,8 @@ def replay_ledger(root: Path) -> tuple[str, ...]:
 def _client_problems(
     history: tuple[Charge, ...], row: ClientPrivacy, records: list[RoundRecord], *, config: Config, run: str
 ) -> list[str]:
-    steps = 1 if config.privacy.unit == "client" else config.training.local_steps
+    own = {part.client: part.local_steps for part in deal_allotments(config)}
+    steps = 1 if config.privacy.unit == "client" else own[row.client]
     releases = {
         (charge.release.round, charge.release.attempt): charge for charge in history if charge.release.run == run
     }

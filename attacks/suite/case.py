@@ -102,7 +102,7 @@ class Case:
             return np.arange(len(party.examples))
         sampler = party.randomness.sampling(self.plan)
         own = self.plan.for_client(client)
-        draws = [draw_sample(party.examples, own, sampler) for _ in range(self.plan.local_steps)]
+        draws = [draw_sample(party.examples, own, sampler) for _ in range(own.local_steps)]
         return np.unique(np.concatenate(draws))
 
     def _view(self, federation: Federation, transcript: secagg.Transcript, threat: ThreatModel) -> View:

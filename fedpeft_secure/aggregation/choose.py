@@ -6,7 +6,7 @@ from typing import Final
 
 from fedpeft_secure.adapters import Role
 from fedpeft_secure.aggregation.adalora import AdaLoRA
-from fedpeft_secure.aggregation.base import Strategy
+from fedpeft_secure.aggregation.base import Reads, Strategy
 from fedpeft_secure.aggregation.fedask import FedASK
 from fedpeft_secure.aggregation.fedex import FedEx
 from fedpeft_secure.aggregation.fedit import FedIT
@@ -56,9 +56,7 @@ def choose_strategy(config: Config) -> tuple[RoundStrategy, str]:
     name, reason = config.aggregation.strategy, "named in the configuration"
     if name == "auto":
         name, reason = _best_for(config)
-    if name == "adalora":
-        return OnTensors(strategy=AdaLoRA.planned(config)), reason
-    strategy = OnTensors(strategy=_custom(name)) if ":" in name else _built_in(name)
+    strategy = OnTensors(strategy=_custom(name)) if ":" in name else _built_in(name, config)
     if name in STRATEGIES and name not in ANY_METHOD and not config.peft.low_rank:
         raise ConfigError(
             f"aggregation.strategy: {name!r} needs the factors of LoRA, which peft.method = {config.peft.method!r} has "
@@ -86,7 +84,9 @@ def _best_for(config: Config) -> tuple[str, str]:
     return "fedit", "without DP: both factors learn, and at few local steps the mean of factors is nearly exact"
 
 
-def _built_in(name: str) -> RoundStrategy:
+def _built_in(name: str, config: Config) -> RoundStrategy:
+    if name == "adalora":
+        return OnTensors(strategy=AdaLoRA.planned(config))
     if name not in STRATEGIES:
         raise ConfigError(
             f"aggregation.strategy: no strategy {name!r}; there are auto, {', '.join(STRATEGIES)}, "
@@ -107,4 +107,9 @@ def _custom(name: str) -> Strategy:
         ) from error
     if missing:
         raise ConfigError(f"aggregation.strategy: cannot use {name!r}: it has no {', '.join(sorted(missing))}")
+    if strategy.reads is Reads.TWO_SUMS:
+        raise ConfigError(
+            f"aggregation.strategy: cannot use {name!r}: it reads two sums, and your own strategy is given one mean; "
+            "let it read Reads.SUM"
+        )
     return strategy

@@ -111,10 +111,12 @@ class OnFactors:
         first = self.layout(context, ()).unpack(received.means[0])
         values: dict[str, np.ndarray] = {}
         for module in context.spec.modules:
-            sums = (*last.earlier[module], self._completed(context, module, last.earlier[module], gains))
+            mean = self._completed(context, module, last.earlier[module], gains)
+            mean = self._with_unchanged(context, module, mean, received.survivors)
+            sums = (*last.earlier[module], mean)
             values |= self._answer(context, module, sums, share)
         others = self._others(context.spec)
-        flat = np.concatenate([first[name][0].reshape(-1) for name in others.names])
+        flat = np.concatenate([np.zeros(0), *(first[name][0].reshape(-1) for name in others.names)])
         state, optimizer = step_along(context.state, flat, others, optimizer)
         return state.replace(values), optimizer
 
@@ -125,9 +127,10 @@ class OnFactors:
         rank, shared, public = context.rank(module), context.factors(module), context.module_plan(module)
         if isinstance(self.strategy, FedEx):
             b, a, product = sums[0]
-            base = base_name(module)
-            moved = {base: context.state[base] + share * residual(b, a, product)}
-            return moved | dict(zip(names, towards(shared, (b, a), share), strict=True))
+            base, factors = base_name(module), towards(shared, (b, a), share)
+            wanted = (1 - share) * shared.product() + share * product
+            moved = {base: context.state[base] + residual(*factors, wanted)}
+            return moved | dict(zip(names, factors, strict=True))
         if isinstance(self.strategy, HetLoRA) and sums[0][2][0] <= self._rounding(context, module):
             return {}  # nobody has moved, as behind a head that starts at zero: there is nothing to weigh by
         b, a = self.strategy.apply_sums(sums, public)
@@ -149,6 +152,18 @@ class OnFactors:
             return gains[module]
         shared = self.strategy.encode_factors(context.factors(module), context.module_plan(module), sums)
         return tuple(base + gain for base, gain in zip(shared, gains[module], strict=True))
+
+    def _with_unchanged(self, context: RoundContext, module: str, mean: Blocks, survivors: tuple[str, ...]) -> Blocks:
+        """Where encodings themselves are sent: the share of those who do not tune the module, for whom it is as it was.
+
+        Everybody counts alike there (`rules.counts_alike`), so that the share is public. Whoever weighs itself by how
+        much it has moved does not weigh anything without moving.
+        """
+        if not self._absolute(context) or self.weighing is Weighing.OWN:
+            return mean
+        unmoved = 1 - len(set(survivors) & set(context.tuners(module))) / len(survivors)
+        shared = self.strategy.encode_factors(context.factors(module), context.module_plan(module), ())
+        return tuple(block + unmoved * base for block, base in zip(mean, shared, strict=True))
 
     def _gain(self, context: RoundContext, module: str, factors: Factors, sums: tuple[Blocks, ...]) -> Blocks:
         public = context.module_plan(module)

@@ -19,6 +19,7 @@ from fedpeft_secure.aggregation.fedit import step_along
 from fedpeft_secure.aggregation.round_strategy import Received, Start, own_start
 from fedpeft_secure.aggregation.server_optimizers import ServerOptimizer
 from fedpeft_secure.aggregation.sums_tensors import SumsTensors
+from fedpeft_secure.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +35,21 @@ class OnPersonal(SumsTensors):
     kept: Role
     reads: Reads = Reads.SUM
     scales: bool = False
+
+    def adapter(self, spec: AdapterSpec) -> AdapterSpec:
+        """That of the method.
+
+        Raises:
+            ConfigError: If there is nothing to keep, or nothing to share.
+        """
+        if not spec.only((self.kept,)).entries or not self.trainable(spec).entries:
+            tensors = {Role.HEAD: "head", Role.LORA_B: "factors B"}[self.kept]
+            lacks = f"and here is nothing but the {tensors}" if spec.only((self.kept,)).entries else "and there is none"
+            raise ConfigError(
+                f"aggregation.strategy: {self.name!r} leaves every client its own {tensors}, {lacks}; use "
+                '"auto", or another peft.method'
+            )
+        return spec
 
     def trainable(self, spec: AdapterSpec) -> AdapterSpec:
         """What is shared."""

@@ -63,7 +63,7 @@ class OnStacks(SumsTensors):
             name: sum(part * change[name][0] for part, change in zip(shares, changes, strict=True))
             for name in others.names
         }
-        flat = np.concatenate([np.asarray(means[name]).reshape(-1) for name in others.names])
+        flat = np.concatenate([np.zeros(0), *(np.asarray(means[name]).reshape(-1) for name in others.names)])
         state, optimizer = step_along(context.state, flat, others, optimizer)
         return state.replace(values), optimizer
 

@@ -1,11 +1,15 @@
 """What a strategy cannot be combined with, each refusal in one line with the remedy."""
 
-from fedpeft_secure.aggregation.base import MixedRanks, Reads
+from fedpeft_secure.aggregation.adalora import AdaLoRA
+from fedpeft_secure.aggregation.base import MixedRanks, Reads, Weighing
 from fedpeft_secure.aggregation.controlled import Controlled
+from fedpeft_secure.aggregation.fedit import FedIT
+from fedpeft_secure.aggregation.fedsvd import FedSVD
+from fedpeft_secure.aggregation.ffa import FFA
 from fedpeft_secure.aggregation.on_factors import OnFactors
 from fedpeft_secure.aggregation.on_slots import OnSlots
 from fedpeft_secure.aggregation.on_stacks import OnStacks
-from fedpeft_secure.aggregation.on_tensors import OnTensors
+from fedpeft_secure.aggregation.on_tensors import OnTensors, RoLoRAJob
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
 from fedpeft_secure.aggregation.sparse import Sparse
 from fedpeft_secure.allocation.allotment import Allotment
@@ -15,6 +19,9 @@ from fedpeft_secure.errors import ConfigError
 
 STEADY = frozenset({"fedit", "ffa"})
 """Strategies whose tensors keep their coordinates from round to round."""
+
+PLAIN_SUMS = (FedIT, FFA, FedSVD, AdaLoRA)
+"""Strategies whose clients send the change of what they train, and nothing else."""
 
 PREFIX_SLOTS = frozenset({"ffa", "fedsvd", "hetlora", "fedex", "flora"})
 """Strategies whose clients of smaller rank hold the first slots."""
@@ -83,6 +90,28 @@ def sparse(config: Config, strategy: RoundStrategy) -> Sparse:
     if config.privacy.unit == "client":
         raise ConfigError(f'{setting}: clips and noises gradients of examples; use privacy.unit = "example"')
     return Sparse(inner=strategy, share=config.aggregation.sent_share, rule=config.aggregation.sent_values)
+
+
+def counts_alike(config: Config, strategy: RoundStrategy) -> bool:
+    """Whether every client counts once in the mean, whatever it holds.
+
+    Where clients leave slots empty, one vector holds sums over different clients. Example counts in it would be
+    differences of its values: of the shares of rank slots, or of what rows of A keep of their public start.
+    """
+    if strategy.weighing is Weighing.OWN:
+        return True
+    on_factors = isinstance(strategy, OnFactors) and strategy.strategy.mixed_ranks is MixedRanks.SLOTS
+    return (isinstance(strategy, OnSlots) or on_factors) and not _all_train_all(config)
+
+
+def adds_noise_up(strategy: RoundStrategy) -> bool:
+    """Whether a sum is one of changes as they are, so that the noise of everybody who fills a value is on it.
+
+    Products, sketches and weights are no sums of noised gradients. What a client keeps for itself, a head or a control
+    variate, carries its own noise from round to round, which no sum shows. Nothing is known of others' encodings.
+    """
+    inner = strategy.inner if isinstance(strategy, Sparse) else strategy
+    return isinstance(inner, RoLoRAJob) or (isinstance(inner, OnTensors) and type(inner.strategy) in PLAIN_SUMS)
 
 
 def _all_train_all(config: Config) -> bool:

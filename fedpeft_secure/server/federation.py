@@ -185,7 +185,7 @@ def build_federation(
         )
         for budget, (texts, held) in zip(budgets, split, strict=True)
     }
-    if not agreed.private:
+    if agreed.summed_weights:
         _tell_capped_weights(clients, agreed, listen)
     return Federation(
         config=config,

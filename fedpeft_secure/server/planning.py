@@ -1,8 +1,8 @@
 """Makes the round plan: everything public, from the configuration alone."""
 
 from fedpeft_secure.adapters import AdapterState
-from fedpeft_secure.aggregation.base import Weighing
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
+from fedpeft_secure.aggregation.rules import counts_alike
 from fedpeft_secure.allocation import Allotment, choose_cohort, deal_allotments
 from fedpeft_secure.budgets import ClientBudget, clip_norm_of, divisor
 from fedpeft_secure.config import Config
@@ -63,7 +63,7 @@ def plan_round(
         mechanism="per_example" if noise is None else noise.mechanism,
         count_weight=0.0 if noise is None else noise.count_weight,
         scaled=strategy.scales,
-        weighing="uniform" if strategy.weighing is Weighing.OWN else config.aggregation.weighing,
+        weighing="uniform" if counts_alike(config, strategy) else config.aggregation.weighing,
         sent_share=config.aggregation.sent_share,
         sent_values=config.aggregation.sent_values,
         sums=max(1, strategy.reads.sums),

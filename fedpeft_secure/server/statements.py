@@ -7,6 +7,7 @@ from itertools import accumulate
 import dp
 import secagg
 from fedpeft_secure import secure_sums
+from fedpeft_secure.aggregation.rules import adds_noise_up
 from fedpeft_secure.budgets import ClientBudget, noise_kind, noise_stddev
 from fedpeft_secure.result import AggregatePrivacy, RoundRecord
 from fedpeft_secure.secure_sums import corrupt_clients
@@ -45,13 +46,15 @@ def aggregate_privacy(federation: Federation, records: Sequence[RoundRecord]) ->
     sensitivity C_k/d_k, and the noise a variance of Σ (σ_j C_j/d_j)² over the honest survivors j: k itself, and at
     least the n − 1 quietest others, where n is the fewest that any accepted sum holds. Only a release that is linear in
     its noise adds up so: with a second local step, or an adaptive client optimiser, a client reacts to its own noise
-    alone, and nothing is claimed. All clients are compared at the run's δ: the largest ε says nothing at another one's.
+    alone, and nothing is claimed; nor where the strategy sums something else than changes, or where clients train parts
+    of different size, since the noise on a value is that of those who fill it. All clients are compared at the run's δ:
+    the largest ε says nothing at another one's.
     """
     sums, training, privacy = federation.config.secure_sum, federation.config.training, federation.config.privacy
     if federation.budgets[0].client_noise is not None:
         return whole_clients_aggregate(federation, records)
-    linear = training.local_steps == 1 and training.optimizer == "sgd"
-    if not federation.private or sums.protocol == "plain" or not linear:
+    linear = training.local_steps == 1 and training.optimizer == "sgd" and adds_noise_up(federation.strategy)
+    if not federation.private or sums.protocol == "plain" or not linear or federation.agreed.allotments:
         return None
     honest = min(guaranteed_honest(federation, len(_cohort(record))) for record in records)
     worst = (0.0, math.inf)

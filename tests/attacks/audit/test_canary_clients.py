@@ -1,8 +1,10 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.special import ndtr
+from torch import Tensor
 
 import dp.noise
 import secagg
@@ -29,6 +31,20 @@ def test_canaries_come_through_the_masked_sum_at_their_size(federation: OpenFede
     assert played.spent.unit == "client"
     assert 0 < played.spent.epsilon < 100
     assert parties.ledger.head().count == 0, "the run's own ledger is untouched"
+
+
+def test_a_sum_without_noise_is_found_out(federation: OpenFederation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an error for want of something to divide by: the scores say which canaries were in."""
+
+    class Silence(dp.noise.SeededGaussian):
+        def draw(self, shape: Sequence[int], stddev: float) -> Tensor:
+            return 0 * super().draw(shape, stddev)
+
+    monkeypatch.setattr(dp.noise, "SeededGaussian", Silence)
+    parties = federation({**CLIENT, "privacy.mechanism": "central"})
+    scored = play_canary_clients(parties, count=10).scored
+    assert np.isfinite(scored.scores).all()
+    assert ((scored.scores > 0) == scored.included).all()
 
 
 def test_examples_have_no_canary_clients(federation: OpenFederation) -> None:

@@ -135,6 +135,16 @@ def test_a_step_without_noise_is_noticed(federation: OpenFederation, monkeypatch
     assert problems == ("the client drew noise for 0 steps, its ledger was charged for 4",)
 
 
+@pytest.mark.parametrize("strategy", ["rolora", "fedper", "fedsa", "flexlora"])
+def test_strategies_that_send_something_else_than_they_train_are_refused(
+    strategy: str, federation: OpenFederation
+) -> None:
+    straight = {"training.server_optimizer": "sgd", "training.server_learning_rate": 1.0}
+    parties = federation({"aggregation.strategy": strategy, **straight})
+    with pytest.raises(AttackError, match=f"'{strategy}' does not send the whole changes of all that clients train"):
+        play_gradient_canaries(parties, client="client-1", count=20)
+
+
 def test_a_refused_round_is_an_error(federation: OpenFederation) -> None:
     parties = federation()
     parties.clients["client-1"].budget = dataclasses.replace(parties.clients["client-1"].budget, epsilon=1e-3)

@@ -46,6 +46,25 @@ def test_an_honest_run_has_no_problems(finished: Path) -> None:
     assert replay_ledger(finished) == ()
 
 
+def test_clients_with_fewer_steps_of_their_own_have_no_problems(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    """A slow device is dealt fewer steps, takes them, and is charged for them."""
+    devices = {f"client-{index}": {"memory_mib": 500, "gflops": 0.3 if index == 1 else 50} for index in range(1, 6)}
+    train(
+        tiny_config,
+        tmp_path / "run",
+        {
+            "allocation.strategy": "adaptive",
+            "allocation.devices": devices,
+            "allocation.round_seconds": 0.1,
+            "training.physical_batch": 4,
+            "training.local_steps": 4,
+        },
+    )
+    rows = json.loads((tmp_path / "run" / "result.json").read_text())["privacy"]["clients"]
+    assert rows[0]["steps"] < rows[1]["steps"]
+    assert replay_ledger(tmp_path / "run") == ()
+
+
 @pytest.mark.slow
 def test_client_level_runs_and_runs_without_a_budget_replay_too(tiny_config: MakeConfig, tmp_path: Path) -> None:
     for name, overrides in {"client": {"privacy.unit": "client"}, "open": {"privacy.epsilon": "inf"}}.items():

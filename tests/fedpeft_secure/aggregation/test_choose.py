@@ -24,12 +24,21 @@ class Individual(FedIT):
     reads: Reads = Reads.INDIVIDUAL
 
 
+@dataclass(frozen=True)
+class Twice(FedIT):
+    """A strategy that wants two sums."""
+
+    name: str = "twice"
+    reads: Reads = Reads.TWO_SUMS
+
+
 @pytest.fixture
 def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module `my_strategies` with a strategy of somebody else's."""
     module = ModuleType("my_strategies")
     module.Mine = FedIT  # type: ignore[attr-defined]
     module.Individual = Individual  # type: ignore[attr-defined]
+    module.Twice = Twice  # type: ignore[attr-defined]
     module.number = 3  # type: ignore[attr-defined]
     module.NoStrategy = dict  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "my_strategies", module)
@@ -105,6 +114,24 @@ def test_individual_updates_are_refused_under_a_secure_sum(tiny_config: MakeConf
 def test_individual_updates_may_be_read_from_a_plain_sum(tiny_config: MakeConfig) -> None:
     config = tiny_config({"aggregation.strategy": "my_strategies:Individual", "secure_sum.protocol": "plain"})
     assert choose_strategy(config)[0].reads is Reads.INDIVIDUAL
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_strategy_of_ones_own_is_given_one_sum(tiny_config: MakeConfig) -> None:
+    """A second one would be a second release: with noise of whole clients a fresh one, for one charge."""
+    with pytest.raises(
+        ConfigError, match=r"cannot use 'my_strategies:Twice': it reads two sums, and your own .* one mean"
+    ):
+        choose_strategy(tiny_config({"aggregation.strategy": "my_strategies:Twice", "privacy.unit": "client"}))
+
+
+@pytest.mark.parametrize("setting", [{"aggregation.sent_share": 0.5}, {"training.control_variates": True}])
+def test_pruning_cannot_be_combined_with_what_needs_steady_coordinates(
+    setting: dict[str, object], tiny_config: MakeConfig
+) -> None:
+    key = next(iter(setting))
+    with pytest.raises(ConfigError, match=f"{key}: 'adalora' does not sum changes of the same coordinates"):
+        choose_strategy(tiny_config({"peft.method": "adalora", **setting}))
 
 
 def test_one_built_in_strategy_needs_individual_updates() -> None:

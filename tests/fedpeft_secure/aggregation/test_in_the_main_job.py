@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from fedpeft_secure.adapters import AdapterState, Role
 from fedpeft_secure.aggregation import Reads, combine
 from fedpeft_secure.aggregation.base_weights import base_name
 from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.aggregation.round_strategy import Received
+from fedpeft_secure.aggregation.server_optimizers import FedAvg
 from fedpeft_secure.clients import client as client_module
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import load_memory
 from fedpeft_secure.engines.in_process import RoundOutcome, run_round
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.events import ignore
-from fedpeft_secure.plans import RoundPlan, pack_next, unpack_next
+from fedpeft_secure.plans import OwnTerms, RoundPlan, pack_next, unpack_next
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.planning import plan_round
 
@@ -111,6 +114,8 @@ def test_a_round_is_the_strategys_equation_on_the_true_factors(
     after, _ = federation.strategy.apply(outcome.received, context, federation.optimizer)
     weights = [len(federation.clients[client].examples) for client in context.plan.cohort]
     assert len(set(weights)) > 1
+    if name == "fedex" and ranks:
+        weights = [1] * len(ranks)  # slots that are left empty would show the counts
     for module in context.spec.modules:
         held = ranks or [4] * len(finals)
         own = [context.factors(module, final).in_slots(rank) for final, rank in zip(finals, held, strict=True)]
@@ -160,15 +165,85 @@ def test_rank_slots_average_each_slot_over_those_who_trained_it(
     context, outcome = play(federation, moved_start(federation))
     assert outcome.received is not None, outcome.failure
     after, _ = federation.strategy.apply(outcome.received, context, federation.optimizer)
-    weights = [len(federation.clients[client].examples) for client in context.plan.cohort]
     for module in context.spec.modules:
         picks = federation.strategy.picks(context, module)  # type: ignore[attr-defined]
         name = context.spec.name_of(module, Role.LORA_B)
         for slot in range(4):
-            share = [w * (slot in picks[client]) for w, client in zip(weights, context.plan.cohort, strict=True)]
+            share = [slot in picks[client] for client in context.plan.cohort]
             assert np.count_nonzero(share) >= context.plan.min_cohort or not any(share)
             mean = sum(s * delta[name][:, slot] for s, delta in zip(share, deltas, strict=True)) / max(1, sum(share))
             assert np.allclose(after[name][:, slot] - context.state[name][:, slot], mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rank_slots", "fedex"])
+def test_nobodys_example_count_is_a_difference_of_what_the_slots_hold(
+    name: str, make_federation: MakeFederation
+) -> None:
+    """Slots that different clients fill are sums over different clients: weighed by examples they would tell counts."""
+    federation = make_federation({**SETTINGS, "aggregation.strategy": name, "allocation.ranks": RANKS})
+    _, outcome = play(federation, moved_start(federation))
+    assert outcome.aggregate is not None, outcome.failure
+    assert outcome.aggregate.total_weight == len(RANKS)  # and not the number of examples
+    equal = make_federation({**SETTINGS, "aggregation.strategy": name})
+    assert equal.agreed.weighing == "examples"  # where everybody fills everything, the total is all that shows
+
+
+def test_a_module_that_few_tune_moves_by_their_share(make_federation: MakeFederation) -> None:
+    """FedEx sends whole factors where parts differ: those of clients that do not tune a module are what they were."""
+    settings = {**SETTINGS, "aggregation.strategy": "fedex", "secure_sum.protocol": "plain", "secure_sum.bits": 32}
+    federation = make_federation(settings)
+    state = moved_start(federation)
+    plan = federation.agreed.model_copy(
+        update={
+            "model_hash": state.digest().hex(),
+            "weighing": "uniform",
+            "own_terms": tuple(
+                OwnTerms(client=client, sample_rate=0.5, clip_norm=1.0, nominal_batch=8, layers=1)
+                for client in federation.agreed.cohort[:2]
+            ),
+        }
+    )
+    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
+    strategy, layout = federation.strategy, federation.strategy.layout(context, ())
+    changes = {
+        client: {name: 0.1 * np.ones_like(state[name]) for name in strategy.start(context, client).trained.names}
+        for client in plan.cohort
+    }
+    vectors = [strategy.encode(changes[client], context, client, layout) for client in plan.cohort]
+    received = Received(means=(np.mean(vectors, axis=0),), survivors=plan.cohort)
+    for share in (1.0, 0.25):
+        after, _ = strategy.apply(received, context, FedAvg(learning_rate=share))
+        for module in context.spec.modules:
+            before = product(context, state, module)
+            own = [
+                context.factors(module, {**state.values, **{n: state[n] + d for n, d in changes[client].items()}})
+                for client in plan.cohort
+            ]
+            wanted = (1 - share) * before + share * np.mean([factors.product() for factors in own], axis=0)
+            assert np.allclose(product(context, after, module), wanted, atol=1e-5)
+            assert not np.allclose(before, wanted, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["flexlora", "fedex", "flora", "lora_fair"])
+def test_a_model_without_a_head_takes_every_strategy(
+    name: str, make_federation: MakeFederation, tiny_llama: Path
+) -> None:
+    """One that answers in words has factors and nothing else."""
+    federation = make_federation(
+        {
+            **SETTINGS,
+            "model.name": str(tiny_llama),
+            "aggregation.strategy": name,
+            "secure_sum.protocol": "plain",
+            "training.local_steps": 1,
+        }
+    )
+    assert {entry.role for entry in federation.trained.entries} == {Role.LORA_A, Role.LORA_B}
+    before = moved_start(federation)
+    context, outcome = play(federation, before)
+    assert outcome.received is not None, (outcome.failure, outcome.refusals)
+    after, _ = federation.strategy.apply(outcome.received, context, federation.optimizer)
+    assert after.digest() != before.digest()
 
 
 def test_folding_leaves_the_model_as_it_is(make_federation: MakeFederation) -> None:

@@ -7,11 +7,14 @@ from safetensors.numpy import load
 
 from fedpeft_secure import Config, run
 from fedpeft_secure.adapters import Role
+from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.events import ignore
+from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.job import TrainedRun, training_run
 from tests.fedpeft_secure.aggregation.test_controlled import watched_updates
 
 MakeConfig = Callable[..., Config]
+MakeFederation = Callable[..., Federation]
 SETTINGS = {
     "secure_sum.bits": 24,
     "training.server_optimizer": "sgd",
@@ -68,6 +71,13 @@ def test_the_next_round_starts_from_what_was_kept(name: str, tiny_config: MakeCo
         for client, (_, update) in updates.items():
             for tensor, value in second[client].items():
                 np.testing.assert_allclose(value, first[client][tensor] + update.delta[tensor], atol=1e-6)
+
+
+def test_nothing_to_keep_or_nothing_to_share_is_refused(make_federation: MakeFederation, tiny_llama: Path) -> None:
+    with pytest.raises(ConfigError, match="leaves every client its own head, and here is nothing but the head"):
+        make_federation({**SETTINGS, "aggregation.strategy": "fedper", "peft.method": "head"})
+    with pytest.raises(ConfigError, match="leaves every client its own head, and there is none; use"):
+        make_federation({**SETTINGS, "aggregation.strategy": "fedper", "model.name": str(tiny_llama)})
 
 
 def test_clients_are_measured_on_held_out_data_of_their_own(tiny_config: MakeConfig, tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from fedpeft_secure.clients.held_out import hold_out
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.seeds import Seed
 
-TEXTS = LabelledTexts(texts=tuple(f"text {number}" for number in range(20)), labels=np.arange(20) % 2)
+TEXTS = LabelledTexts(texts=tuple(f"text {number}" for number in range(200)), labels=np.arange(200) % 2)
 
 
-@pytest.mark.parametrize(("fraction", "count"), [(0.0, 0), (0.01, 1), (0.25, 5), (0.89, 18)])
-def test_every_text_is_on_one_side(fraction: float, count: int) -> None:
+@pytest.mark.parametrize(("fraction", "about"), [(0.0, 0), (0.25, 50), (0.89, 178)])
+def test_every_text_is_on_one_side(fraction: float, about: int) -> None:
     training, held = hold_out(TEXTS, fraction, seed=Seed(0), client="client-1")
-    assert len(held) == count
+    assert len(held) == pytest.approx(about, abs=4 * np.sqrt(200 * fraction * (1 - fraction)))
     assert sorted((*training.texts, *held.texts)) == sorted(TEXTS.texts)
     for part in (training, held):
         assert all(
@@ -19,9 +19,20 @@ def test_every_text_is_on_one_side(fraction: float, count: int) -> None:
         )
 
 
-def test_something_is_left_to_train_on() -> None:
-    training, held = hold_out(TEXTS.take([3]), 0.8, seed=Seed(0), client="client-1")
-    assert (len(training), len(held)) == (1, 0)
+def test_one_example_more_moves_nobody_elses() -> None:
+    """Neighbouring data sets differ in one example that is trained on, not in hundreds that changed sides."""
+    sides = hold_out(TEXTS, 0.3, seed=Seed(0), client="client-1")
+    for missing in (0, 77, 199):
+        others = TEXTS.take(np.delete(np.arange(200), missing))
+        for whole, without in zip(sides, hold_out(others, 0.3, seed=Seed(0), client="client-1"), strict=True):
+            assert without.texts == tuple(text for text in whole.texts if text != TEXTS.texts[missing])
+
+
+def test_equal_texts_are_on_one_side() -> None:
+    twice = TEXTS.take([*range(200), *range(200)])
+    training, held = hold_out(twice, 0.5, seed=Seed(0), client="client-1")
+    assert not set(training.texts) & set(held.texts)
+    assert held.texts
 
 
 def test_clients_and_seeds_draw_apart_and_repeatably() -> None:

@@ -43,6 +43,31 @@ def test_with_equal_clients_it_is_the_noise_of_the_guaranteed_survivors(make_fed
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "claimed"),
+    [
+        ({"aggregation.strategy": "fedit"}, True),
+        ({"aggregation.strategy": "rolora"}, True),
+        ({"aggregation.strategy": "fedit", "aggregation.sent_share": 0.5}, True),
+        ({"peft.method": "adalora"}, True),
+        ({"aggregation.strategy": "flexlora"}, False),
+        ({"aggregation.strategy": "fedask"}, False),
+        ({"aggregation.strategy": "rank_slots"}, False),
+        ({"aggregation.strategy": "fedper"}, False),
+        ({"aggregation.strategy": "fedit", "training.control_variates": True}, False),
+        ({"aggregation.strategy": "fedsvd", "allocation.ranks": [2, 2, 2, 1, 2]}, False),
+    ],
+)
+def test_nothing_is_claimed_where_noise_does_not_add_up(
+    changes: dict[str, object], claimed: bool, make_federation: MakeFederation
+) -> None:
+    """A sum of products, or of fewer clients than the cohort has, does not hold the noise of all of them."""
+    straight = {"training.server_optimizer": "sgd", "training.server_learning_rate": 1.0}
+    federation = make_federation({**straight, **changes})
+    found = aggregate_privacy(federation, [record(1, federation.config.client_names)])
+    assert (found is not None) is claimed
+
+
 def test_the_worst_example_of_all_clients_counts(make_federation: MakeFederation) -> None:
     """From first principles: sensitivity of every client's example, and the quietest survivors with that client."""
     own = {
