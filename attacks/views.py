@@ -8,7 +8,7 @@ import secagg
 from attacks.base import Floats, Granularity, ThreatModel, View
 from attacks.errors import ViewTooWeakError
 from fedpeft_secure.adapters import AdapterSpec
-from fedpeft_secure.engines.in_process import TRAIN
+from fedpeft_secure.engines.rounds import TRAIN
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.secure_sums import secure_sum, sum_plan
 from secagg.plain import UPLOAD, read_contribution

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from fedpeft_secure.errors import FedPeftError, InputError
 from fedpeft_secure.events import Listener, ignore
 from fedpeft_secure.result import Result
 from fedpeft_secure.version import __version__
+
+if TYPE_CHECKING:
+    from fedpeft_secure.engines.base import Engine
 
 app = typer.Typer(
     name="fedpeft",
@@ -74,6 +77,29 @@ def run(
     with training_run(None if resume else loaded, root, resume=resume, listen=listen) as trained:
         result = finish(trained, measure=classification, attack=run_attacks, listen=listen)
     write_report(root, show_text=trained.shows_text)
+    return result
+
+
+def run_deployed(engine: "Engine", config: Config, *, out: Path, resume: bool, listen: Listener = ignore) -> Result:
+    """The same over clients on machines of their own; nothing is attacked, since nobody here has their data.
+
+    Args:
+        engine: reaches the clients.
+        config: the run's; ignored when resuming.
+        out: the run directory.
+        resume: go on after the last finished round of the run in `out`; a half-finished one is closed.
+        listen: told about progress.
+
+    Raises:
+        InputError, RunFailedError: As `run`.
+    """
+    from evaluations.metrics import classification
+    from evaluations.report import write_report
+    from fedpeft_secure.server.job import finish, training_run
+
+    with training_run(None if resume else config, out, resume=resume, listen=listen, engine=engine) as trained:
+        result = finish(trained, measure=classification, attack=lambda *_: (), listen=listen)
+    write_report(out, show_text=False)
     return result
 
 
@@ -425,12 +451,21 @@ def report_command(
 
 @app.command("doctor", epilog="Example: fedpeft doctor --profile laptop.toml")
 @one_line_errors
-def doctor_command(
+def doctor_command(  # noqa: PLR0917 - typer calls by name
     config: ConfigPath = None,
     overrides: Overrides = None,
     profile: Annotated[
         Path | None,
         typer.Option("--profile", metavar="FILE", help="Measure this device for allocation.devices."),
+    ] = None,
+    connect: Annotated[
+        Path | None, typer.Option("--connect", metavar="SETTINGS", help="Look at a node: its files and its worker.")
+    ] = None,
+    superlink: Annotated[
+        str, typer.Option("--superlink", metavar="HOST:PORT", help="With --connect: reach this SuperLink over TLS.")
+    ] = "",
+    root_certificates: Annotated[
+        Path | None, typer.Option("--root-certificates", metavar="FILE", help="Who signed the SuperLink's certificate.")
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -444,7 +479,12 @@ def doctor_command(
         return
     if config is not None or overrides:
         raise InputError("doctor: only --profile FILE looks at a configuration; leave CONFIG and --set away")
-    findings = examine()
+    if connect is None:
+        findings = examine()
+    else:
+        from fedpeft_secure.engines.flower.checkup import examine_node
+
+        findings = examine_node(connect, superlink=superlink, root_certificates=root_certificates)
     if as_json:
         sys.stdout.write(json.dumps({finding.name: finding.value for finding in findings}, indent=2) + "\n")
     else:
@@ -468,19 +508,27 @@ def _profile(config: Path | None, overrides: list[str], file: Path, *, as_json: 
         typer.echo(f"{name:<40} {seconds:.3f} s, {fitted:.3f} s by the profile")
 
 
-@app.command("keys", epilog="Example: fedpeft keys --out hospital-3.key")
+Passphrase = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", metavar="FILE", help="Encrypt with it [default: FEDPEFT_PASSPHRASE, if set]."),
+]
+
+
+@app.command("keys", epilog="Example: fedpeft keys --out hospital-3.key --passphrase-file hospital-3.passphrase")
 @one_line_errors
 def keys_command(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="A new file for the private key (mode 0600).")],
+    passphrase_file: Passphrase = None,
     debug: Debug = False,
 ) -> None:
     """Makes this party's own identity key, and prints the public half for everybody else's directory."""
     del debug
+    from fedpeft_secure.engines.flower.settings import read_passphrase
     from secagg import Identity
 
-    identity = Identity.generate()
+    identity, passphrase = Identity.generate(), read_passphrase(passphrase_file)
     try:
-        identity.save(out)
+        identity.save(out, passphrase=passphrase)
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}; give a file in a directory that can be written") from None
     typer.echo(identity.public.hex())
@@ -507,6 +555,19 @@ def key_directory_command(
     directory = parse_directory(members, key_holder=holder)
     write_directory(directory, out)
     typer.echo(directory.fingerprint.hex())
+
+
+@app.command("node", epilog="Example: fedpeft node /etc/fedpeft/client-1.toml")
+@one_line_errors
+def node_command(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS", help="TOML file of this client's owner.")],
+    debug: Debug = False,
+) -> None:
+    """Runs this client's worker: it keeps key, data and budget, and answers what its SuperNode hands over."""
+    del debug
+    from fedpeft_secure.engines.flower.work import run_node
+
+    run_node(settings)
 
 
 @key_holder.command("init", epilog="Example: fedpeft key-holder init --out key-holder")
@@ -545,6 +606,19 @@ def key_holder_answer_command(
         raise InputError(
             f"standard output: {error.strerror}; this answer is lost and is not given twice, plan another attempt"
         ) from None
+
+
+@key_holder.command("serve", epilog="Example: fedpeft key-holder serve /etc/fedpeft/key-holder.toml")
+@one_line_errors
+def key_holder_serve_command(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS", help="TOML file of the key holder's owner.")],
+    debug: Debug = False,
+) -> None:
+    """Runs the key holder's worker, which answers what its SuperNode hands over."""
+    del debug
+    from fedpeft_secure.engines.flower.work import run_holder
+
+    run_holder(settings)
 
 
 @bench.command("secure-sum", epilog="Example: fedpeft bench secure-sum --clients 100 --dim 100000 --dropout 0.1")

@@ -3,7 +3,7 @@
 from secagg import graph, plain
 from secagg.codec import Codec, Encoded, FixedPoint, Layout, Segment
 from secagg.crypto import seeded_entropy
-from secagg.drive import Recorder, drive
+from secagg.drive import Recorder, drive, serve
 from secagg.errors import (
     CodecError,
     PlanError,
@@ -87,5 +87,6 @@ __all__ = [
     "plan_graph",
     "replay_aggregate",
     "seeded_entropy",
+    "serve",
     "simulate",
 ]

@@ -1,4 +1,4 @@
-"""The only loop: steps the sessions of one round and lets `exchange` deliver, drop, delay and record."""
+"""The only loop: steps the sessions of one round and lets somebody deliver, drop, delay and record."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +38,21 @@ class Recorder:
         return tuple(delivered)
 
 
+def serve(server: ServerSession, deliver: Exchange) -> Aggregate:
+    """Runs the server's half of one round to its end, wherever the other parties are.
+
+    Args: server: before its first step. deliver: takes what the server says, nothing at first, and returns what arrives
+        for it; whoever is missing from that has vanished.
+    Raises: RoundFailedError.
+    """
+    said: tuple[Envelope, ...] = ()
+    for _ in range(MAX_TURNS):
+        server, said = server.step(deliver(said))
+        if server.result is not None:
+            return server.result
+    raise RoundFailedError(f"no result after {MAX_TURNS} turns")
+
+
 def drive(
     server: ServerSession,
     clients: Mapping[str, ClientSession],
@@ -47,48 +62,68 @@ def drive(
     key_holder: HolderSession | None = None,
     keep: Keep | None = None,
 ) -> Aggregate:
-    """Runs one round to its end.
+    """Runs one round to its end, all parties in this process.
 
     Args: clients: {name: session}. exchange: takes what was sent in a turn, returns what arrives. remember: stores a
         client's memory durably before its messages leave; a ProtocolError that it raises keeps them back. key_holder:
         the third party, in protocols that have one. keep: the same for the third party's memory.
     Raises: RoundFailedError, naming the first party that refused, if any did.
     """
-    sessions: dict[str, ClientSession] = dict(clients)
-    refusals: list[str] = []
-    inboxes: dict[str, list[Envelope]] = {name: [] for name in (*sessions, KEY_HOLDER)}
-    for _ in range(MAX_TURNS):
-        outbox: list[Envelope] = []
-        for name in list(sessions):
-            if sessions[name].done:
-                del sessions[name]
-                continue
-            try:
-                sessions[name], sent = sessions[name].step(tuple(inboxes[name]))
-                if remember is not None and sent:
-                    remember(name, sessions[name].memory)
-            except ProtocolError as error:
-                refusals.append(f"{name}: {error}")
-                del sessions[name]
-                continue
-            outbox.extend(sent)
-        if key_holder is not None and not key_holder.done:
-            try:
-                key_holder, sent = key_holder.step(tuple(inboxes[KEY_HOLDER]))
-                if keep is not None and sent:
-                    keep(key_holder.memory)
-                outbox.extend(sent)
-            except ProtocolError as error:
-                refusals.append(f"{KEY_HOLDER}: {error}")
-                key_holder = None
-        try:
-            server, answers = server.step(tuple(e for e in exchange(tuple(outbox)) if e.recipient == SERVER))
-        except RoundFailedError as error:
-            raise RoundFailedError(f"{error}; refused by {refusals[0]}" if refusals else str(error)) from error
-        if server.result is not None:
-            return server.result
-        inboxes = {name: [] for name in (*sessions, KEY_HOLDER)}
-        for envelope in exchange(answers):
+    here = _Parties(
+        sessions=dict(clients), exchange=exchange, remember=remember, key_holder=key_holder, keep=keep, refusals=[]
+    )
+    try:
+        return serve(server, here)
+    except RoundFailedError as error:
+        raise RoundFailedError(f"{error}; refused by {here.refusals[0]}" if here.refusals else str(error)) from error
+
+
+@dataclass(slots=True)
+class _Parties:
+    """Everybody but the server."""
+
+    sessions: dict[str, ClientSession]
+    exchange: Exchange
+    remember: Remember | None
+    key_holder: HolderSession | None
+    keep: Keep | None
+    refusals: list[str]
+
+    def __call__(self, said: tuple[Envelope, ...]) -> tuple[Envelope, ...]:
+        """One turn: they hear what the server said, and answer."""
+        inboxes: dict[str, list[Envelope]] = {name: [] for name in (*self.sessions, KEY_HOLDER)}
+        for envelope in self.exchange(said) if said else ():
             if envelope.recipient in inboxes:
                 inboxes[envelope.recipient].append(envelope)
-    raise RoundFailedError(f"no result after {MAX_TURNS} turns")
+        outbox: list[Envelope] = []
+        for name in list(self.sessions):
+            outbox.extend(self._client(name, tuple(inboxes[name])))
+        outbox.extend(self._holder(tuple(inboxes[KEY_HOLDER])))
+        return tuple(e for e in self.exchange(tuple(outbox)) if e.recipient == SERVER)
+
+    def _client(self, name: str, inbox: tuple[Envelope, ...]) -> tuple[Envelope, ...]:
+        if self.sessions[name].done:
+            del self.sessions[name]
+            return ()
+        try:
+            self.sessions[name], sent = self.sessions[name].step(inbox)
+            if self.remember is not None and sent:
+                self.remember(name, self.sessions[name].memory)
+        except ProtocolError as error:
+            self.refusals.append(f"{name}: {error}")
+            del self.sessions[name]
+            return ()
+        return sent
+
+    def _holder(self, inbox: tuple[Envelope, ...]) -> tuple[Envelope, ...]:
+        if self.key_holder is None or self.key_holder.done:
+            return ()
+        try:
+            self.key_holder, sent = self.key_holder.step(inbox)
+            if self.keep is not None and sent:
+                self.keep(self.key_holder.memory)
+        except ProtocolError as error:
+            self.refusals.append(f"{KEY_HOLDER}: {error}")
+            self.key_holder = None
+            return ()
+        return sent

@@ -5,11 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from secagg.crypto import KEY_BYTES, Entropy, digest, ed25519_public, sign
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from secagg.crypto import KEY_BYTES, Entropy, digest, ed25519_public, seal, sign, unseal
 from secagg.errors import PlanError, WireError
 from secagg.wire import MAX_TEXT_BYTES, Reader, Writer
 
 DIRECTORY_MAGIC = b"FSD\x01"
+SEALED_MAGIC = b"FSI\x01"
+SALT_BYTES, TAG_BYTES = 16, 16
+SCRYPT_BITS = 17
+"""128 MiB and about a third of a second for a guess, on one core."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,22 +39,49 @@ class Identity:
         """Signs with Ed25519; 64 bytes."""
         return sign(self.private, message)
 
-    def save(self, path: Path) -> None:
-        """Writes the key to a new file of mode 0600; an existing one is never overwritten."""
+    def save(self, path: Path, *, passphrase: bytes = b"") -> None:
+        """Writes the key to a new file of mode 0600, encrypted unless `passphrase` is empty; never over another one.
+
+        Guarantee: with a passphrase, who reads the file has to guess it, at scrypt's price for every guess.
+        Does not cover: who reads this process's memory, or its passphrase file.
+        """
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             raise PlanError(f"{path}: an identity is already there; move it away to make a new one") from None
         with os.fdopen(descriptor, "wb") as file:
-            file.write(self.private)
+            file.write(_sealed(self.private, passphrase) if passphrase else self.private)
 
     @classmethod
-    def load(cls, path: Path) -> "Identity":
-        """Reads what `save` wrote."""
-        private = path.read_bytes()
-        if len(private) != KEY_BYTES:
+    def load(cls, path: Path, *, passphrase: bytes = b"") -> "Identity":
+        """Reads what `save` wrote; raises WireError for another file, or a wrong passphrase."""
+        data = path.read_bytes()
+        if len(data) == KEY_BYTES:
+            return cls.from_private(data)
+        if not data.startswith(SEALED_MAGIC):
             raise WireError(f"{path}: not an identity key of {KEY_BYTES} bytes")
-        return cls.from_private(private)
+        return cls.from_private(_unsealed(data, passphrase, path))
+
+
+def _sealed(private: bytes, passphrase: bytes) -> bytes:
+    salt = os.urandom(SALT_BYTES)
+    return SEALED_MAGIC + salt + seal(_passphrase_key(passphrase, salt), private, context=SEALED_MAGIC + salt)
+
+
+def _unsealed(data: bytes, passphrase: bytes, path: Path) -> bytes:
+    head = data[: len(SEALED_MAGIC) + SALT_BYTES]
+    salt = head[len(SEALED_MAGIC) :]
+    if not passphrase or len(data) != len(head) + KEY_BYTES + TAG_BYTES:
+        raise WireError(f"{path}: this identity is encrypted, or cut short; give its passphrase")
+    private = unseal(_passphrase_key(passphrase, salt), data[len(head) :], context=head)
+    if private is None:
+        raise WireError(f"{path}: the passphrase is wrong, or the file is damaged")
+    return private
+
+
+def _passphrase_key(passphrase: bytes, salt: bytes) -> bytes:
+    """A fresh salt gives a fresh key, so that sealing with it once, under the zero nonce, is safe."""
+    return Scrypt(salt=salt, length=KEY_BYTES, n=1 << SCRYPT_BITS, r=8, p=1).derive(passphrase)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

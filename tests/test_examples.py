@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import fedpeft_secure
+from fedpeft_secure import cli
 from fedpeft_secure.config_file import load_config, parse_config
 from fedpeft_secure.preflight import check
 
@@ -48,6 +49,11 @@ def test_every_local_link_of_the_readme_leads_somewhere():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert len(links) > 5
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_readme_names_every_command():
+    named = (*cli.app.registered_commands, *cli.app.registered_groups)
+    assert [one.name for one in named if not re.search(rf"fedpeft {one.name}\b", README)] == []
 
 
 def _blocks(language: str) -> list[str]:

@@ -15,7 +15,7 @@ from fedpeft_secure.budgets import plan_budgets
 from fedpeft_secure.clients.randomness import SeededRandomness
 from fedpeft_secure.clients.training import draw_sample
 from fedpeft_secure.data import LabelledTexts
-from fedpeft_secure.engines.in_process import TRAIN
+from fedpeft_secure.engines.rounds import TRAIN
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.result import AttackRow, ViewName
 from fedpeft_secure.seeds import Seed

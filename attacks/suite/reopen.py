@@ -11,7 +11,7 @@ from attacks.errors import AttackError
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.config import Config
 from fedpeft_secure.config_file import load_config
-from fedpeft_secure.engines.in_process import TRAIN
+from fedpeft_secure.engines.rounds import TRAIN
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.events import Listener
 from fedpeft_secure.plans import unpack_request

@@ -9,6 +9,7 @@ import numpy as np
 
 import dp
 import secagg
+from fedpeft_secure.accounts import Account
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
 from fedpeft_secure.budgets import ClientBudget
@@ -83,6 +84,17 @@ class Client:
     training_seconds: float = field(default=0.0, repr=False)
     opened: OpenRound | None = field(default=None, repr=False)
 
+    @property
+    def account(self) -> Account:
+        """What it was charged, and may still be."""
+        return Account(
+            client=self.name,
+            budget=self.budget,
+            privacy=self.privacy,
+            ledger=self.ledger,
+            total_epsilon=self.policy.max_total_epsilon,
+        )
+
     def open_session(self, request: bytes) -> secagg.ClientSession:
         """Answers the server's request with a session of the secure sum that holds this client's contribution.
 
@@ -98,14 +110,14 @@ class Client:
         sums = sum_plan(plan, dim=layout.size, directory=self.directory, covered=layout.covered)
         if self.budget.client_noise is not None:
             self.budget.client_noise.check(plan, sums)
-        release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
-        stored = self.ledger.contribution(self.name, release)
-        delta = None
+        account, delta = self.account, None
+        stored = account.stored(plan)
         if stored is None:
-            self._check_budget(plan)
+            account.check(plan)
             delta = self._train(context)
             vector = self.strategy.encode(delta, context, self.name, layout)
-            stored = self._charge(plan, release, self._encode(plan, sums, vector))
+            stored = self._encode(plan, sums, vector)
+            account.charge(plan, stored)
         self.opened = OpenRound(context=context, delta=delta) if plan.sums > 1 else None
         if stored == UNSENDABLE:
             raise PolicyError(
@@ -218,51 +230,3 @@ class Client:
             return sums.encode(self.name, vector, weight=weight, rng=self.randomness.rounding(plan)).to_bytes()
         except secagg.CodecError:
             return UNSENDABLE
-
-    def shortage(self, plan: RoundPlan) -> str:
-        """Why the ledger has no room for this release, or empty: a public fact, asked before a cohort is chosen."""
-        release = dp.ReleaseId(run=plan.run, round=plan.round, attempt=plan.attempt)
-        if self.ledger.contribution(self.name, release) is not None:
-            return ""
-        try:
-            self._check_budget(plan)
-        except dp.BudgetExceeded as error:
-            return str(error)
-        return ""
-
-    def _event(self, plan: RoundPlan) -> dp.PrivacyEvent:
-        """What this release is, from the plan that is followed, not from the one that was promised."""
-        own = plan.for_client(self.name)
-        if self.budget.client_noise is not None:
-            return self.budget.client_noise.event(steps=1)
-        if not self.budget.private:
-            return dp.NonPrivate(steps=own.local_steps)
-        noise_multiplier = self.budget.noise_multiplier
-        if own.groups:
-            groups = tuple(sorted((group.name, group.sample_rate) for group in own.groups))
-            return dp.GroupedGaussian(noise_multiplier=noise_multiplier, groups=groups, steps=own.local_steps)
-        return dp.SampledGaussian(noise_multiplier=noise_multiplier, sample_rate=own.sample_rate, steps=own.local_steps)
-
-    def _check_budget(self, plan: RoundPlan) -> None:
-        """Refuses before the work is done."""
-        self.ledger.check(
-            client=self.name,
-            event=self._event(plan),
-            budget=self.budget.limit,
-            accountant=self.privacy.accountant,
-            relation=self.privacy.relation,
-            unit=self.privacy.unit,
-        )
-
-    def _charge(self, plan: RoundPlan, release: dp.ReleaseId, contribution: bytes) -> bytes:
-        self.ledger.charge(
-            client=self.name,
-            release=release,
-            event=self._event(plan),
-            budget=self.budget.limit,
-            contribution=contribution,
-            accountant=self.privacy.accountant,
-            relation=self.privacy.relation,
-            unit=self.privacy.unit,
-        )
-        return contribution

@@ -24,9 +24,10 @@ class ClientPolicy:
     Args:
         min_cohort: fewest clients that a sum may hide it among.
         adversarial_fraction: share of all clients that the sum must bear being corrupt.
-        max_epsilon: the largest budget that it accepts.
+        max_epsilon: the largest budget of one run that it accepts.
         protocols: the secure sums that it accepts.
         trusts_server: whether it accepts protocols that a lying server breaks.
+        max_total_epsilon: the most that all runs on its ledger may spend together; None for what each may.
         agreed: a plan with the terms on which the client joined the run; None takes any, which only tests should.
     """
 
@@ -36,6 +37,7 @@ class ClientPolicy:
     protocols: frozenset[str]
     trusts_server: bool
     agreed: RoundPlan | None = None
+    max_total_epsilon: float | None = None
 
     def check(self, plan: RoundPlan, *, client: str, budget: ClientBudget) -> None:
         """Refuses a plan that breaks a term.

@@ -14,6 +14,15 @@ from fedpeft_secure.result import Departure, RoundRecord
 from fedpeft_secure.rundir import RunDirectory, to_json, write_atomically
 
 ADAPTER, OPTIMIZER = "adapter/", "optimizer/"
+ATTEMPT = "attempt.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartedAttempt:
+    """A round, and how often it was started before."""
+
+    round: int
+    attempt: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,11 +86,20 @@ def next_attempt(directory: RunDirectory, round_number: int, *, repeatable: bool
     was interrupted after an upload is closed for good and its repetition is a new, separately charged release.
     """
     directory.checkpoints.mkdir(exist_ok=True)
-    path = directory.checkpoints / "attempt.json"
-    started = json.loads(path.read_bytes()) if path.exists() else {"round": 0, "attempt": 0}
-    attempt = started["attempt"] + 1 if started["round"] == round_number and not repeatable else 0
-    write_atomically(path, to_json({"round": round_number, "attempt": attempt}))
+    before = started_attempt(directory)
+    again = before is not None and before.round == round_number and not repeatable
+    attempt = before.attempt + 1 if before is not None and again else 0
+    write_atomically(directory.checkpoints / ATTEMPT, to_json({"round": round_number, "attempt": attempt}))
     return attempt
+
+
+def started_attempt(directory: RunDirectory) -> StartedAttempt | None:
+    """The round that was started last, finished or not; None before the first."""
+    path = directory.checkpoints / ATTEMPT
+    if not path.exists():
+        return None
+    found = json.loads(path.read_bytes())
+    return StartedAttempt(round=found["round"], attempt=found["attempt"])
 
 
 def _path(directory: RunDirectory, rounds_done: int) -> Path:

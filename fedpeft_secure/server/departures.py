@@ -45,7 +45,7 @@ def next_round(federation: Federation, progress: Progress, *, attempt: int) -> N
         progress: where the run stands.
         attempt: of the round.
     """
-    config, number = federation.config, progress.rounds_done + 1
+    config, number, accounts = federation.config, progress.rounds_done + 1, federation.accounts
     before = frozenset(departure.client for departure in progress.departures)
     left = list(_without_rounds(config, progress.records, before=before))
     while True:
@@ -63,7 +63,7 @@ def next_round(federation: Federation, progress: Progress, *, attempt: int) -> N
             gone=gone,
             clip_norm=current_clip_norm(config, progress.records),
         )
-        short = [(name, reason) for name in plan.cohort if (reason := federation.clients[name].shortage(plan))]
+        short = [(name, reason) for name in plan.cohort if (reason := accounts[name].shortage(plan))]
         if not short:
             return NextRound(plan=plan, left=tuple(left))
         left += [Departure(client=name, after_round=number - 1, reason=reason) for name, reason in short]
@@ -75,14 +75,13 @@ def check_affordable(federation: Federation) -> tuple[str, ...]:
     Raises:
         ConfigError: If too few clients could take part in even one round; nothing was trained or charged.
     """
-    config, notices, staying = federation.config, [], 0
+    config, accounts, notices, staying = federation.config, federation.accounts, [], 0
     refusals: list[str] = []
     for budget in federation.budgets:
-        client = federation.clients[budget.client]
-        rounds = affordable_rounds(config, budget, charged_events(client.ledger, budget.client))
+        rounds = affordable_rounds(config, budget, charged_events(federation.ledger, budget.client))
         staying += rounds > 0
-        if rounds == 0 and client.policy.agreed is not None:
-            refusals.append(client.shortage(client.policy.agreed))
+        if rounds == 0:
+            refusals.append(accounts[budget.client].shortage(federation.agreed))
         if rounds < planned_rounds(config, budget.client):
             notices.append(f"{budget.client} will leave after {rounds} rounds: its ledger has no room for more")
     if too_few(config, min(staying, config.clients.per_round)):

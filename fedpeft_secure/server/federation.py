@@ -1,4 +1,4 @@
-"""All parties of a simulated run in one process: model, data, clients, keys and the public facts about them."""
+"""All parties of a run as its server knows them; of a simulated one in this process, the clients themselves too."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,32 +9,23 @@ from transformers import PreTrainedTokenizerBase
 import dp
 import dp.noise
 import secagg
-from fedpeft_secure import models
+from fedpeft_secure.accounts import Account
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.aggregation import RoundStrategy, ServerOptimizer, choose_strategy, server_optimizer
-from fedpeft_secure.aggregation.base_weights import with_unchanged_base
+from fedpeft_secure.aggregation import RoundStrategy, ServerOptimizer, server_optimizer
 from fedpeft_secure.aggregation.context import RoundContext
-from fedpeft_secure.allocation.adaptive import decide
-from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
-from fedpeft_secure.client_budgets import plan_client_budgets
-from fedpeft_secure.clients.backbone import Backbone, load_backbone
+from fedpeft_secure.budgets import ClientBudget, noise_kind
+from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
 from fedpeft_secure.clients.client import Client
-from fedpeft_secure.clients.groups import group_indices
-from fedpeft_secure.clients.held_out import hold_out
 from fedpeft_secure.clients.lower_layers import ActivationStore
-from fedpeft_secure.clients.memory import memory_file
-from fedpeft_secure.clients.personal import PersonalValues, personal_folder
 from fedpeft_secure.clients.policy import simulated_policy
-from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import FederatedData, LabelledTexts, load
 from fedpeft_secure.events import Listener, Notice, PhaseStarted
 from fedpeft_secure.key_holder import SimulatedKeyHolder
 from fedpeft_secure.plans import RoundPlan
-from fedpeft_secure.protocols import with_decided_protocol
 from fedpeft_secure.seeds import Seed
-from fedpeft_secure.server.planning import plan_round
+from fedpeft_secure.setting import Holdings, Setting, build_client, decide_all, divide, load_setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,10 +40,10 @@ class Federation:
         backbone: the shared model.
         strategy, strategy_reason: how updates are aggregated, and why so.
         budgets: one a client.
-        clients: by name.
+        clients: by name, where they are simulated; elsewhere empty, since the server knows only their names.
         agreed: the plan of the first round, to whose terms every client agreed.
-        ledger: that of all simulated clients.
-        keys: everybody's identities, in simulation.
+        ledger: that of all simulated clients; elsewhere the server's record of what it asked clients for.
+        keys: everybody's pinned public keys; in simulation with their identities.
         key_holder: the third party, where the secure sum has one.
         protocol_reason: why this secure sum.
         start: the adapter before the first round.
@@ -76,6 +67,14 @@ class Federation:
     start: AdapterState = field(repr=False)
     validation: Examples = field(repr=False)
     test: Examples = field(repr=False)
+
+    @property
+    def accounts(self) -> dict[str, Account]:
+        """What every client was charged, as far as the server's ledger knows."""
+        return {
+            budget.client: Account(client=budget.client, budget=budget, privacy=self.config.privacy, ledger=self.ledger)
+            for budget in self.budgets
+        }
 
     @property
     def trained(self) -> AdapterSpec:
@@ -129,84 +128,78 @@ def build_federation(
     Raises:
         InputError: If data, model or budgets cannot be used.
     """
-    decisions = {}
-    if config.allocation.strategy == "adaptive":
-        decisions = {decision.client: decision for decision in decide(config)}
-        for decision in decisions.values():
-            listen(Notice(text=decision.description))
-    chosen = config.secure_sum.protocol
-    config, protocol_reason = with_decided_protocol(config)
-    if config.secure_sum.protocol != chosen:
-        listen(Notice(text=f"secure sum: {config.secure_sum.protocol}, {protocol_reason}"))
-    seed = Seed(config.seed)
-    by_example = config.privacy.unit == "example"
-    budgets = plan_budgets(config) if by_example else ()  # a wrong budget is found before anything is loaded
-    strategy, reason = choose_strategy(config)
-    listen(PhaseStarted(name=f"loading data {config.data.name!r}"))
-    data = load(config.data, clients=config.clients.count, seed=seed)
-    listen(PhaseStarted(name=f"loading model {config.model.name!r}"))
-    tokenizer = models.load_tokenizer(config.model)
-    backbone, start = load_backbone(config, num_labels=len(data.classes), classes=data.classes, store=store)
-    backbone = replace(backbone, spec=strategy.adapter(backbone.spec))
-    start = with_unchanged_base(start, backbone.spec)
-    if not by_example:
-        budgets = plan_client_budgets(config, strategy.trainable(backbone.spec).size)
-    elif any(budget.private for budget in budgets):
-        listen(Notice(text=f"gradients of single examples: {backbone.per_example.description}"))
+    decided = decide_all(config, listen=listen)
+    config, seed = decided.config, Seed(config.seed)
+    data = load_data(config, listen=listen)
+    setting = load_setting(decided, run=run, classes=data.classes, listen=listen, store=store)
     third_party = config.secure_sum.protocol in secagg.ONE_MESSAGE
     keys = _identities(config, third_party=third_party)
-    agreed = plan_round(config, run=run, round_number=1, attempt=0, state=start, strategy=strategy, budgets=budgets)
-    fraction = config.data.client_test_fraction
-    split = [
-        hold_out(texts, fraction, seed=seed, client=budget.client)
-        for budget, texts in zip(budgets, data.clients, strict=True)
-    ]
-    data = replace(data, clients=tuple(training for training, _ in split))
+    split = [divide(texts, config, name) for name, texts in zip(config.client_names, data.clients, strict=True)]
     clients = {
-        budget.client: Client(
-            name=budget.client,
-            examples=replace(
-                tokenise(texts, tokenizer, max_length=config.model.max_length),
-                groups=group_indices(texts, config, budget.client),
+        name: build_client(
+            setting,
+            name,
+            Holdings(
+                texts=texts,
+                held_out=held,
+                policy=simulated_policy(config, name, agreed=setting.agreed),
+                identity=keys.identities[name],
+                directory=keys.directory,
+                ledger=ledger,
+                ledger_path=ledger_path,
             ),
-            budget=budget,
-            policy=simulated_policy(config, budget.client, agreed=agreed),
-            privacy=config.privacy,
-            backbone=backbone,
-            strategy=strategy,
-            ledger=ledger,
-            randomness=_randomness(config, seed, budget.client),
-            identity=keys.identities[budget.client],
-            directory=keys.directory,
-            physical_batch=(decisions[budget.client].batch if decisions else config.training.physical_batch),
-            memory_file=memory_file(ledger_path, budget.client),
-            own=PersonalValues(folder=personal_folder(ledger_path, run=run, client=budget.client)),
-            held_out=tokenise(held, tokenizer, max_length=config.model.max_length) if len(held) else None,
         )
-        for budget, (texts, held) in zip(budgets, split, strict=True)
+        for name, (texts, held) in zip(config.client_names, split, strict=True)
     }
-    if agreed.summed_weights:
-        _tell_capped_weights(clients, agreed, listen)
-    return Federation(
-        config=config,
-        run=run,
-        data=data,
-        tokenizer=tokenizer,
-        backbone=backbone,
-        strategy=strategy,
-        strategy_reason=reason,
-        budgets=budgets,
-        clients=clients,
-        agreed=agreed,
+    if setting.agreed.summed_weights:
+        _tell_capped_weights(clients, setting.agreed, listen)
+    return federation_of(
+        setting,
+        replace(data, clients=tuple(training for training, _ in split)),
         ledger=ledger,
+        clients=clients,
         keys=keys,
         key_holder=(
             SimulatedKeyHolder(keys=keys, min_cohort=config.secure_sum.min_cohort, seed=seed) if third_party else None
         ),
-        protocol_reason=protocol_reason,
-        start=start,
-        validation=tokenise(data.validation, tokenizer, max_length=config.model.max_length),
-        test=tokenise(data.test, tokenizer, max_length=config.model.max_length),
+    )
+
+
+def load_data(config: Config, *, listen: Listener) -> FederatedData:
+    """The configured data, dealt out."""
+    listen(PhaseStarted(name=f"loading data {config.data.name!r}"))
+    return load(config.data, clients=config.clients.count, seed=Seed(config.seed))
+
+
+def federation_of(
+    setting: Setting,
+    data: FederatedData,
+    *,
+    ledger: dp.Ledger,
+    clients: dict[str, Client],
+    keys: secagg.Cohort,
+    key_holder: SimulatedKeyHolder | None,
+) -> Federation:
+    """Puts the parties of a run together."""
+    decided = setting.decided
+    return Federation(
+        config=setting.config,
+        run=setting.run,
+        data=data,
+        tokenizer=setting.tokenizer,
+        backbone=setting.backbone,
+        strategy=decided.strategy,
+        strategy_reason=decided.strategy_reason,
+        budgets=setting.budgets,
+        clients=clients,
+        agreed=setting.agreed,
+        ledger=ledger,
+        keys=keys,
+        key_holder=key_holder,
+        protocol_reason=decided.protocol_reason,
+        start=setting.start,
+        validation=setting.tokenise(data.validation),
+        test=setting.tokenise(data.test),
     )
 
 
@@ -227,9 +220,3 @@ def _tell_capped_weights(clients: Mapping[str, Client], agreed: RoundPlan, liste
                     "raise training.nominal_batch to weigh it fully"
                 )
             )
-
-
-def _randomness(config: Config, seed: Seed, client: str) -> Randomness:
-    if noise_kind(config) == "secure":
-        return SecureRandomness()
-    return SeededRandomness(seed=seed, client=client)

@@ -12,10 +12,10 @@ import numpy as np
 import dp
 import secagg
 from fedpeft_secure import methods
-from fedpeft_secure.clients.data_guard import check_same_data
-from fedpeft_secure.clients.groups import group_names
 from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.config import Config
+from fedpeft_secure.engines.base import Engine
+from fedpeft_secure.engines.in_process import InProcess
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Listener, Notice, PhaseStarted, RunStarted
 from fedpeft_secure.plans import RoundPlan
@@ -26,10 +26,12 @@ from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run,
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
 from fedpeft_secure.server.departures import check_affordable
 from fedpeft_secure.server.evaluation import Predictions, predict
-from fedpeft_secure.server.federation import Federation, build_federation
+from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.ledger_heads import check_ledger
 from fedpeft_secure.server.loop import train_rounds
 from fedpeft_secure.server.outcome import Measured, build_result
+
+IN_PROCESS = InProcess()
 
 Measure = Callable[[np.ndarray, np.ndarray], Measured]
 """(logits (n, classes), labels (n,)) → the figures of `Utility`."""
@@ -65,7 +67,13 @@ Attack = Callable[[TrainedRun, Listener], tuple[AttackRow, ...]]
 
 @contextmanager
 def training_run(
-    config: Config | None, root: Path, *, resume: bool, listen: Listener, store: ActivationStore | None = None
+    config: Config | None,
+    root: Path,
+    *,
+    resume: bool,
+    listen: Listener,
+    store: ActivationStore | None = None,
+    engine: Engine = IN_PROCESS,
 ) -> Iterator[TrainedRun]:
     """Trains in a run directory, whose lock and ledger stay open for as long as the block lasts.
 
@@ -75,6 +83,7 @@ def training_run(
         resume: whether to finish an interrupted run.
         listen: told about progress.
         store: of an earlier run on the same texts, for what frozen lower layers make of them.
+        engine: where the clients are.
 
     Raises:
         InputError: If the configuration or the directory cannot be used.
@@ -86,13 +95,9 @@ def training_run(
     with exclusive(directory), ExitStack() as stack:
         with _removed_on_bad_input(directory, new=not resume):
             ledger = stack.enter_context(dp.Ledger.open(path))
-            federation = build_federation(
+            federation = engine.gather(
                 config, run=run_name(directory), ledger=ledger, ledger_path=path, listen=listen, store=store
             )
-            holders = dict(zip(config.client_names, federation.data.clients, strict=True))
-            groups = {name: group_names(texts, config, name) for name, texts in holders.items()}
-            in_groups = {name: found for name, found in groups.items() if found}
-            check_same_data(path, holders, in_groups, charges=ledger.head().count)
             if not resume:
                 for notice in check_affordable(federation):
                     listen(Notice(text=notice))
@@ -106,7 +111,9 @@ def training_run(
         check_ledger(ledger, progress)
         listen(_headline(federation, progress))
         ready = time.perf_counter()
-        progress = train_rounds(federation, directory, progress, record=_recorder(directory), listen=listen)
+        progress = train_rounds(
+            federation, directory, progress, engine=engine, record=_recorder(directory), listen=listen
+        )
         methods.write_state(federation.backbone.model, progress.state)
         methods.save_adapter(federation.backbone.model, progress.state, directory.adapter)
         yield TrainedRun(

@@ -12,15 +12,14 @@ from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.round_strategy import Received
 from fedpeft_secure.budgets import noise_kind
 from fedpeft_secure.client_noise import read_sum
-from fedpeft_secure.engines.dropouts import simulated_dropouts
-from fedpeft_secure.engines.in_process import RoundOutcome, run_round
+from fedpeft_secure.engines.base import Engine
+from fedpeft_secure.engines.rounds import RoundOutcome
 from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.events import Listener, Notice, PhaseStarted, RoundFinished
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.result import Departure, RoundRecord
 from fedpeft_secure.rundir import RunDirectory, write_rounds
-from fedpeft_secure.secure_sums import secure_sum
-from fedpeft_secure.server.checkpoints import Progress, next_attempt, save_checkpoint
+from fedpeft_secure.server.checkpoints import Progress, next_attempt, save_checkpoint, started_attempt
 from fedpeft_secure.server.departures import NextRound, next_round
 from fedpeft_secure.server.evaluation import Predictions, predict
 from fedpeft_secure.server.federation import Federation
@@ -32,7 +31,13 @@ Recorder = Callable[[RoundPlan, secagg.Transcript], None]
 
 
 def train_rounds(
-    federation: Federation, directory: RunDirectory, progress: Progress, *, record: Recorder, listen: Listener
+    federation: Federation,
+    directory: RunDirectory,
+    progress: Progress,
+    *,
+    engine: Engine,
+    record: Recorder,
+    listen: Listener,
 ) -> Progress:
     """Plays the rounds that are left.
 
@@ -43,6 +48,7 @@ def train_rounds(
         federation: all parties.
         directory: where checkpoints go.
         progress: where the run stands.
+        engine: plays the rounds.
         record: given the plan and the transcript of every round that succeeded.
         listen: told about progress.
 
@@ -51,27 +57,18 @@ def train_rounds(
             still afford the first.
     """
     config = federation.config
+    if not engine.repeats(config):
+        progress = _close_interrupted(federation, directory, progress, listen)
     while progress.rounds_done < config.training.rounds:
         number = progress.rounds_done + 1
-        repeatable = noise_kind(config) != "secure"
-        attempt = next_attempt(directory, number, repeatable=repeatable)
+        attempt = next_attempt(directory, number, repeatable=noise_kind(config) != "secure")
         upcoming = next_round(federation, progress, attempt=attempt)
         plan = upcoming.plan
         for departure in upcoming.left:
             listen(Notice(text=f"{departure.client} leaves after round {number - 1}: {departure.reason}"))
         if plan is None:
             return _end_early(progress, upcoming, listen)
-        outcome = run_round(
-            plan,
-            progress.state,
-            federation.clients,
-            strategy=federation.strategy,
-            spec=federation.backbone.spec,
-            directory=federation.keys.directory,
-            key_holder=federation.key_holder,
-            drop=simulated_dropouts(config, plan, secure_sum(plan).phases),
-            listen=listen,
-        )
+        outcome = engine.play(federation, plan, progress.state, listen=listen)
         for refusal in outcome.refusals:
             listen(Notice(text=f"round {number}: {refusal}"))
         if outcome.aggregate is not None:
@@ -81,6 +78,32 @@ def train_rounds(
         write_rounds(directory, list(progress.records))
         listen(RoundFinished(record=progress.records[-1], rounds=config.training.rounds))
         _stop_if_hopeless(progress, plan, outcome, last_round=config.training.rounds)
+    return progress
+
+
+def _close_interrupted(
+    federation: Federation, directory: RunDirectory, progress: Progress, listen: Listener
+) -> Progress:
+    """Counts a round in which the server stopped as failed: what its clients sent is never asked for again."""
+    number = progress.rounds_done + 1
+    started = started_attempt(directory)
+    if started is None or started.round != number:
+        return progress
+    upcoming = next_round(federation, progress, attempt=started.attempt)
+    if upcoming.plan is None:
+        return progress
+    listen(Notice(text=f"round {number} was interrupted: it is closed, and what its clients were charged stands"))
+    outcome = RoundOutcome(
+        aggregate=None,
+        received=None,
+        failure="the server stopped within this round",
+        refusals=(),
+        transcript=secagg.Transcript(),
+        seconds={},
+    )
+    progress = _close_round(federation, progress, upcoming.plan, outcome, upcoming.left, listen)
+    save_checkpoint(directory, progress)
+    write_rounds(directory, list(progress.records))
     return progress
 
 
@@ -177,13 +200,7 @@ def _record(
 
 def spent(federation: Federation) -> dict[str, float]:
     """ε that each client has spent on its ledger so far."""
-    privacy = federation.config.privacy
-    return {
-        name: client.ledger.spent(
-            name, delta=client.budget.delta, accountant=privacy.accountant, relation=privacy.relation
-        ).epsilon
-        for name, client in federation.clients.items()
-    }
+    return {name: account.spent().epsilon for name, account in federation.accounts.items()}
 
 
 def _refuse_useless_step(before: AdapterState, after: AdapterState) -> None:

@@ -182,8 +182,7 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
 
 
 def _client_row(federation: Federation, client: str) -> ClientPrivacy:
-    privacy, budget = federation.config.privacy, federation.clients[client].budget
-    ledger = federation.clients[client].ledger
+    privacy, ledger, budget = federation.config.privacy, federation.ledger, federation.accounts[client].budget
 
     def spent(group: str | None) -> float:
         return ledger.spent(

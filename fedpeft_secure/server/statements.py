@@ -92,7 +92,7 @@ def third_party(protocol: str) -> str:
 
 def guaranteed_honest(federation: Federation, cohort: int) -> int:
     """The fewest honest survivors of any sum over a cohort of so many that clients help to open, whatever they hear."""
-    some = federation.agreed.model_copy(update={"cohort": tuple(sorted(federation.clients))[:cohort]})
+    some = federation.agreed.model_copy(update={"cohort": tuple(sorted(federation.config.client_names))[:cohort]})
     return secure_sums.guaranteed_honest(some, dim=federation.trained.size, directory=federation.keys.directory)
 
 

@@ -42,7 +42,8 @@ def whole_clients_assumptions(federation: Federation) -> str:
 def whole_clients_aggregate(federation: Federation, records: Sequence[RoundRecord]) -> AggregatePrivacy:
     """The second statement: what the sums reveal to somebody outside, who controls no client."""
     noise, privacy = _noise(federation), federation.config.privacy
-    released = frozenset[dp.ReleaseId]().union(*(charged_releases(federation, name) for name in federation.clients))
+    names = federation.config.client_names
+    released = frozenset[dp.ReleaseId]().union(*(charged_releases(federation, name) for name in names))
     steps = max(sum(record.attempt + 1 for record in records), len(released))
     sums = sum_plan(federation.agreed, dim=federation.trained.size, directory=federation.keys.directory)
     fewest = sums.fewest_survivors
@@ -76,7 +77,7 @@ def not_secret(federation: Federation) -> str:
 
 def charged_releases(federation: Federation, client: str) -> frozenset[dp.ReleaseId]:
     """What `client` was charged for in this run: every sum that it may be in, finished rounds or not."""
-    history = federation.clients[client].ledger.history(client)
+    history = federation.ledger.history(client)
     return frozenset(charge.release for charge in history if charge.release.run == federation.run)
 
 

@@ -2,6 +2,7 @@ import stat
 
 import pytest
 
+from secagg import identity as identity_module
 from secagg.crypto import seeded_entropy
 from secagg.errors import PlanError, WireError
 from secagg.identity import Identity, KeyDirectory
@@ -66,3 +67,38 @@ def test_a_key_holder_is_pinned_beside_the_members():
     for key in (b"short", members.members["a"]):
         with pytest.raises(PlanError, match="the key holder needs a key of 32 bytes that is no member's"):
             KeyDirectory(members=members.members, key_holder=key)
+
+
+def test_an_encrypted_identity_needs_its_passphrase(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity_module, "SCRYPT_BITS", 4)
+    identity, path = Identity.generate(), tmp_path / "sealed.key"
+    identity.save(path, passphrase=b"correct horse")
+    assert identity.private not in path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert Identity.load(path, passphrase=b"correct horse") == identity
+    with pytest.raises(WireError, match="the passphrase is wrong, or the file is damaged"):
+        Identity.load(path, passphrase=b"wrong horse")
+    with pytest.raises(WireError, match="is encrypted, or cut short"):
+        Identity.load(path)
+
+
+def test_two_encryptions_of_one_identity_share_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity_module, "SCRYPT_BITS", 4)
+    identity = Identity.generate()
+    for name in "ab":
+        identity.save(tmp_path / name, passphrase=b"correct horse")
+    first, second = ((tmp_path / name).read_bytes() for name in "ab")
+    assert first[4:20] != second[4:20]
+    assert first[20:] != second[20:]
+
+
+@pytest.mark.parametrize("position", [5, 30, -1])
+def test_a_damaged_encrypted_identity_is_refused(position, tmp_path, monkeypatch):
+    monkeypatch.setattr(identity_module, "SCRYPT_BITS", 4)
+    path = tmp_path / "sealed.key"
+    Identity.generate().save(path, passphrase=b"correct horse")
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(WireError, match="is wrong, or the file is damaged"):
+        Identity.load(path, passphrase=b"correct horse")

@@ -19,7 +19,8 @@ from fedpeft_secure.aggregation.server_optimizers import FedAvg
 from fedpeft_secure.clients import client as client_module
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import load_memory
-from fedpeft_secure.engines.in_process import RoundOutcome, run_round
+from fedpeft_secure.engines.in_process import run_round
+from fedpeft_secure.engines.rounds import RoundOutcome
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.events import ignore
 from fedpeft_secure.plans import OwnTerms, RoundPlan, pack_next, unpack_next

@@ -368,8 +368,8 @@ def test_groups_are_charged_together_and_each_has_its_limit(party: Callable[...,
 
 def test_shortage_is_asked_without_a_trace(party: Callable[..., Party]) -> None:
     one = party(privacy__epsilon=0.01)
-    assert "above its budget of 0.01" in one.client.shortage(one.plan())
-    assert party().client.shortage(one.plan()) == ""
+    assert "above its budget of 0.01" in one.client.account.shortage(one.plan())
+    assert party().client.account.shortage(one.plan()) == ""
     assert one.charges == ()
 
 

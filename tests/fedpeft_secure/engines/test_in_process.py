@@ -12,7 +12,8 @@ from fedpeft_secure.aggregation.on_tensors import OnTensors
 from fedpeft_secure.clients import client as client_module
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import load_memory
-from fedpeft_secure.engines.in_process import TRAIN, RoundOutcome, run_round
+from fedpeft_secure.engines.in_process import run_round
+from fedpeft_secure.engines.rounds import TRAIN, RoundOutcome
 from fedpeft_secure.events import ClientTrained, Event, PhaseStarted, ignore
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.secure_sums import sum_plan

@@ -9,11 +9,12 @@ import pytest
 import secagg
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation import ServerOptimizer
+from fedpeft_secure.engines import in_process
+from fedpeft_secure.engines.in_process import InProcess
 from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.events import Event, Notice, RoundFinished
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.rundir import RunDirectory, read_rounds
-from fedpeft_secure.server import loop
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.loop import spent, train_rounds
@@ -37,6 +38,7 @@ class Played:
             federation,
             self.directory,
             progress or first,
+            engine=InProcess(),
             record=lambda plan, transcript: self.recorded.append((plan, transcript)),
             listen=self.events.append,
         )
@@ -53,13 +55,13 @@ def played(make_federation: MakeFederation, tmp_path: Path) -> Callable[..., Pla
 
 def always_failing(monkeypatch: pytest.MonkeyPatch, rounds: range) -> None:
     """The secure sum of these rounds fails after everybody was charged."""
-    original = loop.run_round
+    original = in_process.run_round
 
     def fail(plan: RoundPlan, *args: object, **options: object) -> object:
         outcome = original(plan, *args, **options)  # type: ignore[arg-type]
         return replace(outcome, aggregate=None, failure="cut off") if plan.round in rounds else outcome
 
-    monkeypatch.setattr(loop, "run_round", fail)
+    monkeypatch.setattr(in_process, "run_round", fail)
 
 
 def test_every_round_improves_is_recorded_and_checkpointed(played: Callable[..., Played]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from evaluations.metrics import classification
+from fedpeft_secure.engines.in_process import InProcess
 from fedpeft_secure.events import ignore
 from fedpeft_secure.result import Result
 from fedpeft_secure.rundir import RunDirectory
@@ -21,7 +22,8 @@ SECONDS = {"setup": 1.0, "rounds": 5.0, "test": 0.25}
 
 def trained(federation: Federation, folder: Path) -> Progress:
     first = Progress(rounds_done=0, state=federation.start, optimizer=federation.optimizer, records=())
-    return train_rounds(federation, RunDirectory(root=folder), first, record=lambda *_: None, listen=ignore)
+    directory = RunDirectory(root=folder)
+    return train_rounds(federation, directory, first, engine=InProcess(), record=lambda *_: None, listen=ignore)
 
 
 def result_of(federation: Federation, progress: Progress) -> Result:

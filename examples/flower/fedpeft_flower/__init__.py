@@ -1,0 +1,1 @@
+"""The Flower app: it carries messages, and holds nothing that is worth stealing."""

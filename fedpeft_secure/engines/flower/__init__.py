@@ -1,0 +1,1 @@
+"""The Flower engine: the same sessions and messages as in process, carried by SuperLink and SuperNodes."""

@@ -1,0 +1,115 @@
+"""The whole thing: processes, TLS, node authentication. Slow, since Flower starts a process for every message."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import dp
+from fedpeft_secure.config import Config
+from fedpeft_secure.engines.in_process import InProcess
+from fedpeft_secure.events import ignore
+from fedpeft_secure.rundir import RunDirectory, read_rounds, read_run
+from fedpeft_secure.server.job import training_run
+
+from .conftest import POLICY, write_data
+from .deployment import Deployment, deploy, wait_for_file
+from .dropping import Dropping
+from .proxy import Seen
+
+pytest.importorskip("flwr")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+FOUR = {
+    "clients.count": 4,
+    "clients.per_round": 4,
+    "secure_sum.server": "curious",
+    "privacy.noise": "simulation",
+    "attacks.run": [],
+}
+
+
+@pytest.fixture
+def deployed(tiny_config: Callable[..., Config], tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
+    """Starts a federation of four; everything is stopped at the end."""
+    started: list[Deployment] = []
+
+    def start(
+        overrides: dict[str, object] | None = None, *, watch: Seen | None = None, deadline: float = 240.0
+    ) -> Deployment:
+        config = tiny_config({**FOUR, **(overrides or {})})
+        write_data(tmp_path, config)
+        deployment = deploy(tmp_path, config, POLICY, deadline=deadline)
+        started.append(deployment)
+        deployment.start_superlink()
+        for name in config.client_names:
+            deployment.start_worker(name)
+            deployment.register(name)
+            if name == "client-2" and watch is not None:
+                deployment.watch(name, watch)
+            deployment.start_supernode(name)
+        for name in config.client_names:
+            wait_for_file(tmp_path / name / "worker.sock")
+        return deployment
+
+    yield start
+    for deployment in started:
+        deployment.stop()
+
+
+def test_four_supernodes_train_the_adapter_of_the_in_process_engine_to_the_bit(
+    deployed: Callable[..., Deployment], tmp_path: Path
+) -> None:
+    deployment = deployed()
+    deployment.start_supernode("stranger", key="stranger", sockets=deployment.sockets["client-1"])
+    deployment.run()
+    deployment.wait_for("finished", seconds=1000)
+    assert "SuperNode ID" in deployment.log("client-1")
+    assert "SuperNode ID" not in deployment.log("stranger"), "nobody registered its key"
+    with training_run(deployment.config, tmp_path / "here", resume=False, listen=ignore, engine=InProcess()) as here:
+        hashes = [record.model_hash for record in here.progress.records]
+    there = read_rounds(RunDirectory(root=tmp_path / "run"))
+    assert [record.model_hash for record in there] == hashes
+    assert all(len(record.survivors) == 4 for record in there)
+    assert read_run(tmp_path / "run").result.utility.accuracy > 0
+
+
+def test_a_supernode_and_the_server_are_killed_and_the_run_ends_with_the_right_sums(
+    deployed: Callable[..., Deployment], tmp_path: Path
+) -> None:
+    """client-2's machine dies when it is asked to upload in round 1, the server's within round 2."""
+    asked: list[str] = []
+
+    def seen(phase: str) -> None:
+        asked.append(phase)
+        if asked.count("upload") == 1 and phase == "upload":
+            deployment.kill("client-2")
+            deployment.kill("client-2.worker")
+
+    deployment = deployed({"training.rounds": 3}, watch=seen, deadline=60.0)
+    deployment.run()
+    deployment.wait_for("lost", seconds=700, party="client-2")
+    deployment.start_worker("client-2")
+    deployment.start_supernode("client-2")
+    deployment.wait_for("phase", seconds=700, name="secure sum", round=2)
+    deployment.kill("superlink")
+    deployment.start_superlink()
+    deployment.run(start="resume")
+    deployment.wait_for("finished", seconds=700)
+    first, second, third = read_rounds(RunDirectory(root=tmp_path / "run"))
+    assert first.survivors == ("client-1", "client-3", "client-4")
+    assert (second.failure, second.survivors) == ("the server stopped within this round", ())
+    assert third.survivors
+    for name in deployment.config.client_names:
+        with dp.Ledger.read(tmp_path / f"{name}.sqlite") as ledger:
+            releases = [(charge.release.round, charge.release.attempt) for charge in ledger.history(name)]
+        assert len(set(releases)) == len(releases)
+        assert all(attempt == 0 for _, attempt in releases)
+    here = in_process(deployment.config, tmp_path / "here", drop={"upload": frozenset({"client-2"})})
+    assert first.model_hash == here, "the sum of the survivors, to the bit"
+
+
+def in_process(config: Config, root: Path, *, drop: dict[str, frozenset[str]]) -> str:
+    """The model after the first round of the in-process engine, with these dropouts in every round."""
+    with training_run(config, root, resume=False, listen=ignore, engine=Dropping(drop)) as run:
+        return run.progress.records[0].model_hash
