@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 import dp
 import fedpeft_secure
+import secagg
 from fedpeft_secure import cli
 from fedpeft_secure.config_file import dump_config, load_config
 
@@ -187,6 +188,26 @@ def test_keys_are_made_once_and_kept_secret(tmp_path):
     again = call("keys", "--out", path)
     assert again.exit_code == 2
     assert path.read_bytes() == private
+
+
+def test_keys_are_encrypted_with_the_passphrase_of_a_file(tmp_path):
+    (tmp_path / "passphrase").write_text("correct horse\n")
+    done = call("keys", "--out", tmp_path / "own.key", "--passphrase-file", tmp_path / "passphrase")
+    assert done.exit_code == 0
+    identity = secagg.Identity.load(tmp_path / "own.key", passphrase=b"correct horse")
+    assert identity.public.hex() == done.stdout.strip()
+    with pytest.raises(secagg.WireError, match="give its passphrase"):
+        secagg.Identity.load(tmp_path / "own.key")
+    missing = call("keys", "--out", tmp_path / "other.key", "--passphrase-file", tmp_path / "none")
+    assert missing.exit_code == 2
+    assert "passphrase_file" in missing.stderr
+
+
+def test_a_node_without_settings_is_bad_input(tmp_path):
+    for command in (("node",), ("key-holder", "serve"), ("doctor", "--connect")):
+        done = call(*command, tmp_path / "none.toml")
+        assert done.exit_code == 2
+        assert "give an existing TOML file" in done.stderr
 
 
 def test_bench_secure_sum_counts_bytes_and_error():
