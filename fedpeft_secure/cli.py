@@ -375,6 +375,63 @@ def sweep_command(  # noqa: PLR0917 - typer calls by name
     require_complete(found, directory)
 
 
+@app.command("recommend", epilog="Example: fedpeft recommend --evidence runs/sweep --min-accuracy 0.72")
+@one_line_errors
+def recommend_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option("--evidence", metavar="DIR", help="Runs or sweeps; repeatable [default: runs]."),
+    ] = None,
+    min_accuracy: Annotated[float, typer.Option("--min-accuracy", help="The least test accuracy.")] = 0.0,
+    max_leakage: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max-leakage", metavar="[ATTACK.METRIC=]VALUE", help="Above the null control, or of one metric."
+        ),
+    ] = None,
+    max_epsilon: Annotated[float, typer.Option("--max-epsilon", help="Of every client.")] = float("inf"),
+    max_upload: Annotated[float, typer.Option("--max-upload-kib", help="Of a client in a round.")] = float("inf"),
+    max_memory: Annotated[float, typer.Option("--max-memory-mib", help="By the cost model.")] = float("inf"),
+    over: Annotated[
+        list[str] | None,
+        typer.Option("--over", metavar="KEY=V1,V2,...", help="Train this grid first, as `fedpeft sweep`; repeatable."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Of that grid.")] = 3,
+    overrides: Overrides = None,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Chooses a configuration and every client's budget by what finished runs showed; exit 1 if nothing fits."""
+    del debug
+    from evaluations.recommend import make_wishes, recommend, require_found, screen
+    from evaluations.sweep import new_plan, sweep
+    from fedpeft_secure.config_file import parse_config, read_tables
+    from fedpeft_secure.progress import progress
+
+    tables = read_tables(config, overrides=overrides or ())
+    base = parse_config(tables) if config is not None or overrides else None
+    wishes = make_wishes(
+        base,
+        min_accuracy=min_accuracy,
+        max_leakage=max_leakage or (),
+        max_epsilon=max_epsilon,
+        max_upload_kib=max_upload,
+        max_memory_mib=max_memory,
+    )
+    directory = out or default_out()
+    folders = list(evidence or ([] if over else [Path("runs")]))
+    if over:
+        folders.append(directory / "search")
+        with progress(Console(stderr=True)) as listen:
+            sweep(new_plan(tables, over=over, seeds=seeds), out=folders[-1], listen=listen)
+    found = recommend(base, wishes=wishes, evidence=folders, out=directory)
+    _print(screen(found), found.to_json(), as_json=as_json)
+    typer.echo(f"report: {directory / 'report.html'}", err=True)
+    require_found(found)
+
+
 @app.command("attack", epilog='Example: fedpeft attack --text "a good film" --view individual')
 @one_line_errors
 def attack_command(  # noqa: PLR0917 - typer calls by name

@@ -8,10 +8,11 @@ from typer.testing import CliRunner, Result
 
 import dp
 import fedpeft_secure
+import secagg
 from fedpeft_secure import cli
-from fedpeft_secure.config_file import dump_config
+from fedpeft_secure.config_file import dump_config, load_config
 
-COMMANDS = ("run", "budget", "report", "doctor", "keys", "bench")
+COMMANDS = ("run", "budget", "compare", "sweep", "recommend", "report", "doctor", "keys", "bench")
 
 
 def call(*arguments: object) -> Result:
@@ -189,6 +190,26 @@ def test_keys_are_made_once_and_kept_secret(tmp_path):
     assert path.read_bytes() == private
 
 
+def test_keys_are_encrypted_with_the_passphrase_of_a_file(tmp_path):
+    (tmp_path / "passphrase").write_text("correct horse\n")
+    done = call("keys", "--out", tmp_path / "own.key", "--passphrase-file", tmp_path / "passphrase")
+    assert done.exit_code == 0
+    identity = secagg.Identity.load(tmp_path / "own.key", passphrase=b"correct horse")
+    assert identity.public.hex() == done.stdout.strip()
+    with pytest.raises(secagg.WireError, match="give its passphrase"):
+        secagg.Identity.load(tmp_path / "own.key")
+    missing = call("keys", "--out", tmp_path / "other.key", "--passphrase-file", tmp_path / "none")
+    assert missing.exit_code == 2
+    assert "passphrase_file" in missing.stderr
+
+
+def test_a_node_without_settings_is_bad_input(tmp_path):
+    for command in (("node",), ("key-holder", "serve"), ("doctor", "--connect")):
+        done = call(*command, tmp_path / "none.toml")
+        assert done.exit_code == 2
+        assert "give an existing TOML file" in done.stderr
+
+
 def test_bench_secure_sum_counts_bytes_and_error():
     done = call("bench", "secure-sum", "--clients", 10, "--dim", 500, "--dropout", 0.1, "--json")
     cost = json.loads(done.stdout)
@@ -206,3 +227,35 @@ def test_bench_secure_sum_of_another_protocol():
     refused = call("bench", "secure-sum", "--protocol", "bfv", *size)
     assert refused.exit_code == 2
     assert 'give "curious"' in refused.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sweep",), ("--over", "for example --over privacy.epsilon=1,3,8,inf")),
+        (("sweep", "--over", "privacy.epsilonn=1"), ("--over privacy.epsilonn", "did you mean 'privacy.epsilon'")),
+        (("sweep", "--over", "peft.rank=0,4"), ("--over peft.rank=0", "greater than or equal to 1")),
+        (("sweep", "--over", "peft.rank=4", "--seeds", "0"), ("--seeds 0", "at least 1")),
+        (("sweep", "--resume", "runs/none", "--seeds", "3"), ("--resume", "leave CONFIG, --over, --seeds")),
+        (("sweep", "--resume", "runs/none"), ("runs/none", "no sweep")),
+        (("recommend", "--evidence", "runs/none"), ("--evidence runs/none", "no finished run")),
+        (("recommend", "--max-leakage", "much"), ("--max-leakage", "membership.AUC=0.55")),
+        (("compare", "--attack", "telepathy"), ("--attack telepathy", "span, membership")),
+    ],
+)
+def test_what_sweeps_and_recommendations_cannot_use_is_one_line(arguments, words):
+    refused = call(*arguments)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert all(word in refused.stderr for word in words), refused.stderr
+
+
+def test_a_run_is_evidence_for_a_recommendation_that_can_be_run(finished, tmp_path):
+    out, _ = finished
+    asked = call("recommend", "--evidence", out, "--min-accuracy", "0.01", "--out", tmp_path / "a", "--json")
+    assert asked.exit_code == 0, asked.stderr
+    assert json.loads(asked.stdout)["status"] == "unsure", "one seed has no interval"
+    config = load_config(tmp_path / "a" / "recommended.toml")
+    assert config.privacy.epsilon == 8.0
+    failed = call("recommend", "--evidence", out, "--min-accuracy", "0.999", "--out", tmp_path / "b")
+    assert (failed.exit_code, failed.stderr.count("What binds: accuracy")) == (1, 1)
