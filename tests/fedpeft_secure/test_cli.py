@@ -120,7 +120,7 @@ def test_an_interrupted_run_names_its_directory(begun, tmp_path, monkeypatch):
             (out / "config.toml").touch()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run", interrupt)
+    monkeypatch.setattr(cli.running, "run", interrupt)
     stopped = call("run", "--out", tmp_path / "mine")
     assert stopped.exit_code == 130
     assert (f"--resume {tmp_path / 'mine'}" in stopped.stderr) == begun

@@ -26,7 +26,7 @@ def serve_run(path: Path, carrier: Carrier, *, start: str) -> None:
     Raises:
         InputError, RunFailedError: As `fedpeft_secure.run`.
     """
-    from fedpeft_secure.cli import run_deployed
+    from fedpeft_secure.cli.running import run_deployed
 
     if start not in STARTS:
         raise InputError(f'start = {start!r}: give "new" or "resume"')
