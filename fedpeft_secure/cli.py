@@ -286,6 +286,47 @@ def compare_command(  # noqa: PLR0917 - typer calls by name
     typer.echo(f"report: {directory / 'report.html'}", err=True)
 
 
+@app.command("matrix", epilog="Example: fedpeft matrix --fast --out runs/matrix")
+@one_line_errors
+def matrix_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    attacks: Annotated[
+        list[str] | None, typer.Option("--attacks", metavar="NAME", help="Repeatable [default: all].")
+    ] = None,
+    views: Annotated[
+        list[str] | None, typer.Option("--views", metavar="NAME", help="Repeatable [default: all four].")
+    ] = None,
+    defences: Annotated[
+        list[str] | None, typer.Option("--defences", metavar="NAME", help="Repeatable [default: all].")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Only attacks without shadow models, fewer defences.")] = False,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE", help="Only check somebody's matrix.json.")
+    ] = None,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Plays every attack on every defence under every view; goes on where it was interrupted."""
+    del debug
+    from evaluations.matrix import choose, matrix, read_submission, require_complete, screen
+    from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.progress import progress
+
+    if check is not None:
+        _print(screen(submission := read_submission(check)), submission.to_json(), as_json=as_json)
+        return
+    wanted = choose(attacks=attacks or (), views=views or (), defences=defences or (), fast=fast)
+    loaded = load_config(config, overrides=overrides or ())
+    directory = out or default_out()
+    with progress(Console(stderr=True)) as listen:
+        found = matrix(loaded, wanted, out=directory, listen=listen)
+    _print(screen(found), found.to_json(), as_json=as_json)
+    typer.echo(f"report: {directory / 'report.html'}", err=True)
+    require_complete(found)
+
+
 @app.command("sweep", epilog="Example: fedpeft sweep --over privacy.epsilon=1,3,8,inf --seeds 3 --out runs/sweep")
 @one_line_errors
 def sweep_command(  # noqa: PLR0917 - typer calls by name
