@@ -9,7 +9,7 @@ import numpy as np
 from evaluations.metrics import Classification, classification
 from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.config import Config
-from fedpeft_secure.events import Listener
+from fedpeft_secure.events import Event, Listener, Notice
 from fedpeft_secure.result import AttackRow, Result
 from fedpeft_secure.rundir import RunDirectory, open_run
 from fedpeft_secure.server.job import Attack, TrainedRun, finish, training_run
@@ -64,6 +64,16 @@ def no_attack(trained: TrainedRun, listen: Listener) -> tuple[AttackRow, ...]:
     """Leaves the red team at home."""
     del trained, listen
     return ()
+
+
+def without_notices(listen: Listener) -> Listener:
+    """A cell's own progress without its notices, which would be repeated for every cell."""
+
+    def forward(event: Event) -> None:
+        if not isinstance(event, Notice):
+            listen(event)
+
+    return forward
 
 
 def _was_cut_off(root: Path, config: Config) -> bool:

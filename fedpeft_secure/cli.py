@@ -286,6 +286,47 @@ def compare_command(  # noqa: PLR0917 - typer calls by name
     typer.echo(f"report: {directory / 'report.html'}", err=True)
 
 
+@app.command("matrix", epilog="Example: fedpeft matrix --fast --out runs/matrix")
+@one_line_errors
+def matrix_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    overrides: Overrides = None,
+    attacks: Annotated[
+        list[str] | None, typer.Option("--attacks", metavar="NAME", help="Repeatable [default: all].")
+    ] = None,
+    views: Annotated[
+        list[str] | None, typer.Option("--views", metavar="NAME", help="Repeatable [default: all four].")
+    ] = None,
+    defences: Annotated[
+        list[str] | None, typer.Option("--defences", metavar="NAME", help="Repeatable [default: all].")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Only attacks without shadow models, fewer defences.")] = False,
+    check: Annotated[
+        Path | None, typer.Option("--check", metavar="FILE", help="Only check somebody's matrix.json.")
+    ] = None,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Plays every attack on every defence under every view; goes on where it was interrupted."""
+    del debug
+    from evaluations.matrix import choose, matrix, read_submission, require_complete, screen
+    from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.progress import progress
+
+    if check is not None:
+        _print(screen(submission := read_submission(check)), submission.to_json(), as_json=as_json)
+        return
+    wanted = choose(attacks=attacks or (), views=views or (), defences=defences or (), fast=fast)
+    loaded = load_config(config, overrides=overrides or ())
+    directory = out or default_out()
+    with progress(Console(stderr=True)) as listen:
+        found = matrix(loaded, wanted, out=directory, listen=listen)
+    _print(screen(found), found.to_json(), as_json=as_json)
+    typer.echo(f"report: {directory / 'report.html'}", err=True)
+    require_complete(found)
+
+
 @app.command("sweep", epilog="Example: fedpeft sweep --over privacy.epsilon=1,3,8,inf --seeds 3 --out runs/sweep")
 @one_line_errors
 def sweep_command(  # noqa: PLR0917 - typer calls by name
@@ -332,6 +373,63 @@ def sweep_command(  # noqa: PLR0917 - typer calls by name
     _print(screen(found), found.to_json(), as_json=as_json)
     typer.echo(f"report: {directory / 'report.html'}", err=True)
     require_complete(found, directory)
+
+
+@app.command("recommend", epilog="Example: fedpeft recommend --evidence runs/sweep --min-accuracy 0.72")
+@one_line_errors
+def recommend_command(  # noqa: PLR0917 - typer calls by name
+    config: ConfigPath = None,
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option("--evidence", metavar="DIR", help="Runs or sweeps; repeatable [default: runs]."),
+    ] = None,
+    min_accuracy: Annotated[float, typer.Option("--min-accuracy", help="The least test accuracy.")] = 0.0,
+    max_leakage: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max-leakage", metavar="[ATTACK.METRIC=]VALUE", help="Above the null control, or of one metric."
+        ),
+    ] = None,
+    max_epsilon: Annotated[float, typer.Option("--max-epsilon", help="Of every client.")] = float("inf"),
+    max_upload: Annotated[float, typer.Option("--max-upload-kib", help="Of a client in a round.")] = float("inf"),
+    max_memory: Annotated[float, typer.Option("--max-memory-mib", help="By the cost model.")] = float("inf"),
+    over: Annotated[
+        list[str] | None,
+        typer.Option("--over", metavar="KEY=V1,V2,...", help="Train this grid first, as `fedpeft sweep`; repeatable."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Of that grid.")] = 3,
+    overrides: Overrides = None,
+    out: Out = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Chooses a configuration and every client's budget by what finished runs showed; exit 1 if nothing fits."""
+    del debug
+    from evaluations.recommend import make_wishes, recommend, require_found, screen
+    from evaluations.sweep import new_plan, sweep
+    from fedpeft_secure.config_file import parse_config, read_tables
+    from fedpeft_secure.progress import progress
+
+    tables = read_tables(config, overrides=overrides or ())
+    base = parse_config(tables) if config is not None or overrides else None
+    wishes = make_wishes(
+        base,
+        min_accuracy=min_accuracy,
+        max_leakage=max_leakage or (),
+        max_epsilon=max_epsilon,
+        max_upload_kib=max_upload,
+        max_memory_mib=max_memory,
+    )
+    directory = out or default_out()
+    folders = list(evidence or ([] if over else [Path("runs")]))
+    if over:
+        folders.append(directory / "search")
+        with progress(Console(stderr=True)) as listen:
+            sweep(new_plan(tables, over=over, seeds=seeds), out=folders[-1], listen=listen)
+    found = recommend(base, wishes=wishes, evidence=folders, out=directory)
+    _print(screen(found), found.to_json(), as_json=as_json)
+    typer.echo(f"report: {directory / 'report.html'}", err=True)
+    require_found(found)
 
 
 @app.command("attack", epilog='Example: fedpeft attack --text "a good film" --view individual')

@@ -173,6 +173,7 @@ def _plan(federation: Federation, config: Config, client: str, *, number: int) -
         state=federation.start,
         strategy=federation.strategy,
         budgets=federation.budgets,
+        allotments=federation.allotments,
     ).model_copy(update={"cohort": (client,)})
 
 

@@ -18,11 +18,13 @@ from scipy.special import logsumexp
 
 from attacks.base import Floats, Granularity, View
 from attacks.errors import AttackError, NotApplicableError
-from attacks.inversion.assembly import Assembled, Fit, Pool, assemble, explain, fit_of, guide_of
+from attacks.inversion.assembly import Fit, Pool, assemble, explain, fit_of, guide_of
 from attacks.inversion.dictionary import Dictionary
 from attacks.inversion.evidence import TOKEN_PRECISION, Evidence, find_span, weigh
 from attacks.inversion.factors import LayerFactors, read_layer
 from attacks.inversion.hidden import Forward, Sentence
+from attacks.inversion.peeling import Echo, Peeler
+from attacks.inversion.words import find_words
 
 Pair = tuple[int, int]
 """(position, token)"""
@@ -44,6 +46,9 @@ LATER = (1, 2)
 
 LIKELY, FEWEST, POSSIBLE = 12, 3, 40
 """Words tried at a position: as many as the evidence is for within the first two, and the last where none fits."""
+
+PEELINGS = 12
+"""Times at most that found sentences are taken out of an update."""
 
 LENGTHS, SURE_LENGTHS = 8, 2
 """Lengths of texts that are tried at most, and those that are tried whatever the evidence for them."""
@@ -93,6 +98,7 @@ class SpanInversion:
         relative_precision: error of the client's arithmetic, relative to a gradient's entries.
         forward: the model, to confirm and to tell apart whole sentences; without it there is one sentence at most.
         token_precision: error of the features that a client used, relative to theirs: rounding, or its dropout.
+        echo: what single sentences would send, to take found ones out of the update; None where that is no sum.
         needs: works on sums.
     """
 
@@ -102,6 +108,7 @@ class SpanInversion:
     relative_precision: float
     forward: Forward | None = field(default=None, repr=False)
     token_precision: float = TOKEN_PRECISION
+    echo: Echo | None = field(default=None, repr=False)
     needs: Granularity = Granularity.SUM
 
     def __post_init__(self) -> None:
@@ -115,8 +122,7 @@ class SpanInversion:
             NotApplicableError: If the view's update does not touch the first layer.
         """
         layer = read_layer(view, 0, relative_precision=self.relative_precision)
-        dictionary = self.dictionary.first(max(REACH * layer.token_budget, FRAME + 1))
-        evidence = self._weigh(dictionary, layer)
+        evidence = self._weigh(self._near(layer), layer)
         later = self._later(view)
         ranked = self._ranked(evidence, len(view.contributors))
         if later is None or evidence.freedom == 0:
@@ -126,9 +132,9 @@ class SpanInversion:
             claimed = self._claimed(evidence) if believed else frozenset()
             sentences: tuple[Sentence, ...] = ()
         else:
-            found = self._assemble(evidence, later, layer.token_budget, rng)
-            claimed = self._plain(pair for one in found for pair in enumerate(one.sentence))
-            sentences = tuple(one.sentence[1:-1] for one in found)
+            found = self._within(self._search(view, layer, evidence, later, rng), layer.token_budget)
+            claimed = self._plain(pair for one in found for pair in enumerate(one))
+            sentences = tuple(one[1:-1] for one in found)
             sentence = sentences[0] if sentences else self._sentence(evidence)
         return TextGuess(
             ranked=ranked | claimed,
@@ -159,20 +165,56 @@ class SpanInversion:
         guide = guide_of(telling[min(telling)], min(telling), self.forward, view.before)
         return guide, fit_of(telling, self.forward, view.before, token_precision=self.token_precision)
 
-    def _assemble(
-        self, evidence: Evidence, later: tuple[Fit, Fit], token_budget: int, rng: np.random.Generator
-    ) -> tuple[Assembled, ...]:
-        """Sentences that the later layers confirm, unless they would be more than the first layer can tell."""
-        kept = explain([one for batch in assemble(self._pool(evidence), *later, rng=rng) for one in batch])
-        pairs = {pair for one in kept for pair in enumerate(one.sentence)}
-        return kept if len(pairs) <= token_budget else ()
+    def _search(
+        self, view: View, layer: LayerFactors, evidence: Evidence, later: tuple[Fit, Fit], rng: np.random.Generator
+    ) -> tuple[Sentence, ...]:
+        """Sentences that the later layers confirm; what they explain is taken away, and the rest searched again."""
+        found = self._assemble(layer, evidence, later, rng)
+        if self.echo is None or not found:
+            return found
+        peeler = Peeler(view=view, echo=self.echo)
+        kept: tuple[Sentence, ...] = ()
+        for _ in range(PEELINGS):
+            better = peeler.keep(tuple(dict.fromkeys((*kept, *found))))
+            if len(better) <= len(kept):
+                break
+            kept, rest = better, peeler.peel(better).rest
+            layer = read_layer(rest, 0, relative_precision=self.relative_precision)
+            evidence, spans = self._weigh(self._near(layer), layer), self._later(rest)
+            if spans is None or evidence.freedom == 0:
+                break
+            found = self._assemble(layer, evidence, spans, rng)
+        return kept
 
-    def _pool(self, evidence: Evidence) -> Pool:
+    def _near(self, layer: LayerFactors) -> Dictionary:
+        """The candidates at the positions that are looked at."""
+        return self.dictionary.first(max(REACH * layer.token_budget, FRAME + 1))
+
+    def _assemble(
+        self, layer: LayerFactors, evidence: Evidence, later: tuple[Fit, Fit], rng: np.random.Generator
+    ) -> tuple[Sentence, ...]:
+        """Sentences of the words that were found, which the later layers confirm."""
+        words = next(
+            (find_words(self._near(layer), one, evidence.log_ratio) for one in layer.factors if one.image is None), None
+        )
+        if words == ():
+            return ()
+        kept = explain([one for batch in assemble(self._pool(evidence, words), *later, rng=rng) for one in batch])
+        return tuple(one.sentence for one in kept)
+
+    def _within(self, found: tuple[Sentence, ...], token_budget: int) -> tuple[Sentence, ...]:
+        """None of them if together they are more than the first layer can tell."""
+        return found if len({pair for one in found for pair in enumerate(one)}) <= token_budget else ()
+
+    def _pool(self, evidence: Evidence, words: tuple[int, ...] | None) -> Pool:
         joint = evidence.log_ratio + self.log_prior[:, None]
+        if words is not None:
+            joint[np.setdiff1d(np.arange(len(joint)), words)] = -np.inf
         joint[[self.special.first, self.special.last, self.special.padding]] = -np.inf
         likely, possible = [], []
         for position in range(1, joint.shape[1]):
             best = np.argsort(-joint[:, position])[:POSSIBLE]
+            best = best[np.isfinite(joint[best, position])]
             backed = int((evidence.log_ratio[best[:LIKELY], position] > 0).sum())
             likely.append(tuple(best[: max(backed, FEWEST)].tolist()))
             possible.append(tuple(best.tolist()))

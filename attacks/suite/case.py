@@ -7,7 +7,8 @@ import numpy as np
 
 import secagg
 from attacks.base import ThreatModel, View
-from attacks.errors import AttackError
+from attacks.errors import AttackError, NotApplicableError
+from attacks.inversion.span import SpecialTokens
 from attacks.views import read_view
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
@@ -147,6 +148,20 @@ def not_measured(attack: str, metric: str, view: ViewName, *, replay: bool, reas
     return AttackRow(
         attack=attack, view=view, replay=replay, metric=metric, value=None, low=None, high=None, null=None, note=reason
     )
+
+
+def special_tokens(case: Case) -> SpecialTokens:
+    """The frame that the tokenizer puts around a text.
+
+    Raises:
+        NotApplicableError: If it has none.
+    """
+    tokenizer = case.federation.tokenizer
+    first = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
+    last = tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
+    if first is None or last is None:
+        raise NotApplicableError("span inversion reads encoders whose texts stand between two special tokens")
+    return SpecialTokens(first=first, last=last, padding=tokenizer.pad_token_id or 0)
 
 
 def _with_reference_noise(federation: Federation) -> Federation:

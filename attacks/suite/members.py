@@ -1,12 +1,12 @@
 """Membership inference of a run: what each defence bought."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from attacks.base import View, score
+from attacks.base import Granularity, View, score
 from attacks.errors import AttackError
 from attacks.membership.scoring import MembershipGuess, MembershipTruth
 from attacks.suite.case import VIEWS, Case, not_measured
@@ -92,7 +92,9 @@ def _replayed_row(case: Case, attack: str, view: ViewName) -> AttackRow:
         seen = {name: case.replay(view, texts, client=name, name=f"membership {name}") for name in targets}
     panels = [match_classes(texts[name], _public(case), rng=case.rng("membership", "panel", name)) for name in targets]
     guesses = [
-        _guess(case, attack, seen[name], panel) for name, panel in zip(targets, panels, strict=True) if len(panel)
+        _guess(case, attack, seen[name], panel, _beside(seen, name))
+        for name, panel in zip(targets, panels, strict=True)
+        if len(panel)
     ]
     note = f"batches of {BATCH}, every example in its batch for sure; {RULES[attack][1]}"
     if view.endswith("-dp") and case.decided_by:
@@ -106,14 +108,21 @@ def _own_row(case: Case, attack: str) -> AttackRow:
     batches = [_texts_of(case, name).take(case.batch(name)) for name in seen.contributors]
     panel = match_classes(_draw(_joined(batches), OWN_MEMBERS, rng), _public(case), rng=rng)
     note = f"round {case.plan.round} as it was recorded; {RULES[attack][1]}"
-    guesses = [_guess(case, attack, seen, panel)] if len(panel) else []
+    single = seen.granularity is Granularity.INDIVIDUAL
+    beside = {name: case.read(name) for name in case.plan.cohort[1:REPLAYS] if single}
+    guesses = [_guess(case, attack, seen, panel, beside)] if len(panel) else []
     return _row(case, attack, case.own_view, guesses, replay=False, note=note)
 
 
-def _guess(case: Case, attack: str, seen: View, panel: Panel) -> MembershipGuess:
+def _guess(case: Case, attack: str, seen: View, panel: Panel, beside: Mapping[str, View]) -> MembershipGuess:
     rule, _ = RULES[attack]
     asked = panel.candidates
-    return rule(Question(case=case, view=seen, candidates=asked, public=_others(case, asked)))
+    return rule(Question(case=case, view=seen, candidates=asked, public=_others(case, asked), beside=beside))
+
+
+def _beside(seen: Mapping[str, View], target: str) -> dict[str, View]:
+    """Single messages of the others."""
+    return {name: view for name, view in seen.items() if name != target and view.granularity is Granularity.INDIVIDUAL}
 
 
 def _others(case: Case, asked: LabelledTexts) -> LabelledTexts:

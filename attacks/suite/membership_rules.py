@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import dp.noise
-import dp.sampling
 from attacks.base import Attack, View, refuse_weaker
 from attacks.errors import NotApplicableError
+from attacks.membership.fedmia import FedMia
 from attacks.membership.loss import CalibratedMembership
 from attacks.membership.scoring import MembershipGuess
 from attacks.membership.shadow_attacks import LiraMembership, QuantileMembership, RmiaMembership
@@ -16,11 +15,11 @@ from attacks.membership.shadows import Shadows, train_shadows
 from attacks.membership.statistics import Mode
 from attacks.membership.update_cosine import UpdateCosineMembership
 from attacks.suite.case import Case
+from attacks.suite.echo import message_of
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation import Received
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.clients.batches import Examples
-from fedpeft_secure.clients.training import LocalTask, train_locally
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.plans import RoundPlan
 
@@ -42,12 +41,14 @@ class Question:
         view: the message.
         candidates: texts whose membership is asked.
         public: texts known not to be members, others than those.
+        beside: the messages of other clients in the same round, where the adversary reads single ones.
     """
 
     case: Case = field(repr=False)
     view: View = field(repr=False)
     candidates: LabelledTexts = field(repr=False)
     public: LabelledTexts = field(repr=False)
+    beside: Mapping[str, View] = field(default_factory=dict, repr=False)
 
     def tokenise(self, texts: LabelledTexts) -> Examples:
         """Texts as the clients see theirs."""
@@ -149,6 +150,21 @@ def by_quantiles(question: Question) -> MembershipGuess:
     )
 
 
+def by_fedmia(question: Question) -> MembershipGuess:
+    """FedMIA in one round: the other clients' messages stand for models without the example."""
+    (target, *_) = question.view.contributors
+    attack = FedMia(
+        backbone=question.case.federation.backbone,
+        candidates=question.tokenise(question.candidates),
+        apply=question.apply,
+        target=target,
+    )
+    refuse_weaker(attack, question.view)
+    if not question.beside:
+        raise NotApplicableError("FedMIA compares with the messages of other clients, and there are none")
+    return attack.run_rounds([{**question.beside, target: question.view}])
+
+
 RULES: Mapping[str, tuple[Rule, str]] = {
     "membership": (by_calibrated_loss, "loss before minus loss after"),
     "update-cosine": (by_update_cosine, "cosine of an example's gradient with the change"),
@@ -157,6 +173,7 @@ RULES: Mapping[str, tuple[Rule, str]] = {
     "rmia": (lambda question: by_rmia(question, mode="online"), f"RMIA, online, {SHADOWS} shadows"),
     "rmia-offline": (lambda question: by_rmia(question, mode="offline"), f"RMIA, offline, {SHADOWS} shadows"),
     "quantile": (by_quantiles, f"quantile regression on {POPULATION} public texts"),
+    "fedmia": (by_fedmia, "FedMIA in one round, against the other attacked messages"),
 }
 """Name → how, and how in words."""
 
@@ -166,22 +183,9 @@ def _shadows(question: Question, candidates: Examples) -> Shadows:
     case, view = question.case, question.view
     federation = case.federation
     rng = case.rng("membership", "shadows", *view.contributors)
-    plan = view.plan.model_copy(update={"sample_rate": 1.0, "groups": (), "own_terms": (), "proximal": 0.0})
 
     def train(batch: Examples, rng: np.random.Generator) -> AdapterState:
-        task = LocalTask(
-            plan=plan,
-            trained=view.trained,
-            noise_multiplier=0.0,
-            sampling=dp.sampling.SeededPoisson(rng),
-            noise=dp.noise.SeededGaussian(rng),
-            physical_batch=federation.config.training.physical_batch,
-        )
-        update = train_locally(federation.backbone, view.before, batch, task)
-        context = RoundContext(plan=plan, spec=federation.backbone.spec, state=view.before)
-        layout = federation.strategy.layout(context, ())
-        sent = federation.strategy.encode(update.delta, context, plan.cohort[0], layout)
-        vector = sent / len(view.contributors)
+        vector = message_of(case, view, batch, rng=rng, bound=True) / len(view.contributors)
         return question.apply(view.before, vector + view.noise_stddev * rng.normal(size=vector.shape))
 
     return train_shadows(

@@ -10,8 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from attacks.base import refuse_weaker
 from attacks.errors import AttackError
 from attacks.inversion import TextGuess, content_pairs, rouge
-from attacks.suite.case import Case
-from attacks.suite.texts import LONGEST, build_attack, choose_sentence, special_tokens
+from attacks.suite.case import Case, special_tokens
+from attacks.suite.texts import LONGEST, build_attack, choose_sentence
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.config import Config

@@ -9,7 +9,6 @@ from attacks.errors import NotApplicableError
 from attacks.inversion import (
     Recovery,
     SpanInversion,
-    SpecialTokens,
     TextGuess,
     TextTruth,
     compare,
@@ -19,7 +18,8 @@ from attacks.inversion import (
 )
 from attacks.inversion.factors import read_layer
 from attacks.inversion.hidden import BackboneForward
-from attacks.suite.case import VIEWS, Case, not_measured
+from attacks.suite.case import VIEWS, Case, not_measured, special_tokens
+from attacks.suite.echo import echo_of
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import AttackRow, RecoveredText, ViewName
 
@@ -69,6 +69,7 @@ def build_attack(case: Case) -> SpanInversion:
         relative_precision=PRECISION[federation.backbone.precision],
         token_precision=TOKEN_PRECISION[federation.backbone.precision],
         forward=BackboneForward(backbone=federation.backbone, padding=special_tokens(case).padding),
+        echo=echo_of(case),
     )
 
 
@@ -167,20 +168,6 @@ def _row(
         tokens_present=present,
         texts=tuple(shown) if case.shows_text else (),
     )
-
-
-def special_tokens(case: Case) -> SpecialTokens:
-    """The frame that the tokenizer puts around a text.
-
-    Raises:
-        NotApplicableError: If it has none.
-    """
-    tokenizer = case.federation.tokenizer
-    first = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
-    last = tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
-    if first is None or last is None:
-        raise NotApplicableError("span inversion reads encoders whose texts stand between two special tokens")
-    return SpecialTokens(first=first, last=last, padding=tokenizer.pad_token_id or 0)
 
 
 def _text(words: Sequence[str], chosen: LabelledTexts) -> LabelledTexts:

@@ -8,10 +8,11 @@ from evaluations.compare.arms import choose_arms
 from evaluations.compare.cells import cell
 from evaluations.compare.page import write_compare_page
 from evaluations.compare.table import Comparison, markdown, summarise
+from evaluations.training import without_notices
 from fedpeft_secure.clients.backbone import new_store
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
-from fedpeft_secure.events import Event, Listener, Notice
+from fedpeft_secure.events import Listener, Notice
 from fedpeft_secure.rundir import write_atomically
 
 
@@ -47,11 +48,12 @@ def compare(
         raise InputError(f"--attack {unknown}: there are {', '.join(ATTACKS)}")
     chosen, refused = choose_arms(base, arms)
     cells = []
+    inside = without_notices(listen)
     for seed in seeds:
         store = new_store(base)
         for arm in chosen:
             folder = out / arm.name / f"seed-{seed}"
-            made = cell(arm, base, seed=seed, folder=folder, store=store, listen=_quiet(listen), attacks=attacks)
+            made = cell(arm, base, seed=seed, folder=folder, store=store, listen=inside, attacks=attacks)
             cells.append(made)
             done = f"{arm.name}, seed {seed}: accuracy {cells[-1].accuracy:.3f}"
             listen(Notice(text=f"{done} ({len(cells)} of {len(chosen) * len(seeds)})"))
@@ -60,13 +62,3 @@ def compare(
     write_atomically(out / "comparison.md", markdown(comparison).encode())
     write_compare_page(out, comparison, base)
     return comparison
-
-
-def _quiet(listen: Listener) -> Listener:
-    """A cell's own progress without its notices, which would be repeated for every cell."""
-
-    def forward(event: Event) -> None:
-        if not isinstance(event, Notice):
-            listen(event)
-
-    return forward

@@ -1,5 +1,7 @@
 """What a strategy cannot be combined with, each refusal in one line with the remedy."""
 
+from collections.abc import Sequence
+
 from fedpeft_secure.aggregation.adalora import AdaLoRA
 from fedpeft_secure.aggregation.base import MixedRanks, Reads, Weighing
 from fedpeft_secure.aggregation.controlled import Controlled
@@ -92,7 +94,7 @@ def sparse(config: Config, strategy: RoundStrategy) -> Sparse:
     return Sparse(inner=strategy, share=config.aggregation.sent_share, rule=config.aggregation.sent_values)
 
 
-def counts_alike(config: Config, strategy: RoundStrategy) -> bool:
+def counts_alike(strategy: RoundStrategy, allotments: Sequence[Allotment], *, local_steps: int) -> bool:
     """Whether every client counts once in the mean, whatever it holds.
 
     Where clients leave slots empty, one vector holds sums over different clients. Example counts in it would be
@@ -101,7 +103,7 @@ def counts_alike(config: Config, strategy: RoundStrategy) -> bool:
     if strategy.weighing is Weighing.OWN:
         return True
     on_factors = isinstance(strategy, OnFactors) and strategy.strategy.mixed_ranks is MixedRanks.SLOTS
-    return (isinstance(strategy, OnSlots) or on_factors) and not _all_train_all(config)
+    return (isinstance(strategy, OnSlots) or on_factors) and not _all_whole(allotments, local_steps=local_steps)
 
 
 def adds_noise_up(strategy: RoundStrategy) -> bool:
@@ -115,8 +117,11 @@ def adds_noise_up(strategy: RoundStrategy) -> bool:
 
 
 def _all_train_all(config: Config) -> bool:
-    steps = config.training.local_steps
-    return all(part == Allotment(client=part.client, local_steps=steps) for part in deal_allotments(config))
+    return _all_whole(deal_allotments(config), local_steps=config.training.local_steps)
+
+
+def _all_whole(allotments: Sequence[Allotment], *, local_steps: int) -> bool:
+    return all(part == Allotment(client=part.client, local_steps=local_steps) for part in allotments)
 
 
 def client_ranks(config: Config) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from fedpeft_secure.accounts import Account
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation import RoundStrategy, ServerOptimizer, server_optimizer
 from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.allocation import Allotment
 from fedpeft_secure.budgets import ClientBudget, noise_kind
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples, tokenise
@@ -80,6 +81,11 @@ class Federation:
     def trained(self) -> AdapterSpec:
         """The tensors that clients train and send."""
         return self.strategy.trainable(self.backbone.spec)
+
+    @property
+    def allotments(self) -> tuple[Allotment, ...]:
+        """Every client's part of the module, in order, as the run deals it."""
+        return tuple(self.agreed.allotment(budget.client) for budget in self.budgets)
 
     @property
     def private(self) -> bool:

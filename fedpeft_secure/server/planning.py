@@ -20,6 +20,7 @@ def plan_round(
     budgets: tuple[ClientBudget, ...],
     gone: frozenset[str] = frozenset(),
     clip_norm: float | None = None,
+    allotments: tuple[Allotment, ...] | None = None,
 ) -> RoundPlan:
     """The plan of one round.
 
@@ -33,7 +34,9 @@ def plan_round(
         budgets: every client's plan; the largest range that one of them needs is the codec's.
         gone: who has left the cohort for good.
         clip_norm: where it has adapted; None for the configured one.
+        allotments: of every client, where they are not to be dealt again: those of a run that is played once more.
     """
+    parts = deal_allotments(config) if allotments is None else allotments
     noise = budgets[0].client_noise
     training, sums = config.training, config.secure_sum
     return RoundPlan(
@@ -63,7 +66,11 @@ def plan_round(
         mechanism="per_example" if noise is None else noise.mechanism,
         count_weight=0.0 if noise is None else noise.count_weight,
         scaled=strategy.scales,
-        weighing="uniform" if counts_alike(config, strategy) else config.aggregation.weighing,
+        weighing=(
+            "uniform"
+            if counts_alike(strategy, parts, local_steps=training.local_steps)
+            else config.aggregation.weighing
+        ),
         sent_share=config.aggregation.sent_share,
         sent_values=config.aggregation.sent_values,
         sums=max(1, strategy.reads.sums),
@@ -71,7 +78,7 @@ def plan_round(
         if noise is not None
         else tuple(
             terms
-            for budget, allotment in zip(budgets, deal_allotments(config), strict=True)
+            for budget, allotment in zip(budgets, parts, strict=True)
             if (terms := _own_terms(config, budget, allotment)) is not None
         ),
     )

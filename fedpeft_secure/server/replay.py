@@ -95,6 +95,7 @@ def replay_round(
         state=state,
         strategy=federation.strategy,
         budgets=budgets,
+        allotments=federation.allotments,
     ).model_copy(update={"cohort": tuple(sorted(texts))})
     with tempfile.TemporaryDirectory() as folder, dp.Ledger.open(Path(folder) / "ledger.sqlite") as ledger:
         clients = {

@@ -4,7 +4,9 @@ from typing import Literal
 
 from fedpeft_secure.settings.types import Table
 
-AttackName = Literal["span", "membership", "update-cosine", "lira", "lira-offline", "rmia", "rmia-offline", "quantile"]
+AttackName = Literal[
+    "span", "membership", "update-cosine", "lira", "lira-offline", "rmia", "rmia-offline", "quantile", "fedmia"
+]
 
 
 class AttacksConfig(Table):

@@ -10,9 +10,9 @@ import dp
 import fedpeft_secure
 import secagg
 from fedpeft_secure import cli
-from fedpeft_secure.config_file import dump_config
+from fedpeft_secure.config_file import dump_config, load_config
 
-COMMANDS = ("run", "budget", "report", "doctor", "keys", "bench")
+COMMANDS = ("run", "budget", "compare", "sweep", "recommend", "report", "doctor", "keys", "bench")
 
 
 def call(*arguments: object) -> Result:
@@ -227,3 +227,35 @@ def test_bench_secure_sum_of_another_protocol():
     refused = call("bench", "secure-sum", "--protocol", "bfv", *size)
     assert refused.exit_code == 2
     assert 'give "curious"' in refused.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sweep",), ("--over", "for example --over privacy.epsilon=1,3,8,inf")),
+        (("sweep", "--over", "privacy.epsilonn=1"), ("--over privacy.epsilonn", "did you mean 'privacy.epsilon'")),
+        (("sweep", "--over", "peft.rank=0,4"), ("--over peft.rank=0", "greater than or equal to 1")),
+        (("sweep", "--over", "peft.rank=4", "--seeds", "0"), ("--seeds 0", "at least 1")),
+        (("sweep", "--resume", "runs/none", "--seeds", "3"), ("--resume", "leave CONFIG, --over, --seeds")),
+        (("sweep", "--resume", "runs/none"), ("runs/none", "no sweep")),
+        (("recommend", "--evidence", "runs/none"), ("--evidence runs/none", "no finished run")),
+        (("recommend", "--max-leakage", "much"), ("--max-leakage", "membership.AUC=0.55")),
+        (("compare", "--attack", "telepathy"), ("--attack telepathy", "span, membership")),
+    ],
+)
+def test_what_sweeps_and_recommendations_cannot_use_is_one_line(arguments, words):
+    refused = call(*arguments)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr.count("\n") == 1
+    assert all(word in refused.stderr for word in words), refused.stderr
+
+
+def test_a_run_is_evidence_for_a_recommendation_that_can_be_run(finished, tmp_path):
+    out, _ = finished
+    asked = call("recommend", "--evidence", out, "--min-accuracy", "0.01", "--out", tmp_path / "a", "--json")
+    assert asked.exit_code == 0, asked.stderr
+    assert json.loads(asked.stdout)["status"] == "unsure", "one seed has no interval"
+    config = load_config(tmp_path / "a" / "recommended.toml")
+    assert config.privacy.epsilon == 8.0
+    failed = call("recommend", "--evidence", out, "--min-accuracy", "0.999", "--out", tmp_path / "b")
+    assert (failed.exit_code, failed.stderr.count("What binds: accuracy")) == (1, 1)

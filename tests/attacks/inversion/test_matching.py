@@ -5,9 +5,8 @@ import pytest
 
 from attacks.inversion.matching import MatchingInversion
 from attacks.inversion.span import TextGuess, token_log_prior
-from attacks.suite.case import Case
+from attacks.suite.case import Case, special_tokens
 from attacks.suite.own_texts import as_case, warm_up
-from attacks.suite.texts import special_tokens
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import ViewName
 from tests.fedpeft_secure.conftest import MakeFederation, make_federation, tiny_bert, tiny_config

@@ -27,6 +27,10 @@ TEXTS = (
     "a charming little film about growing up",
     "i laughed twice",
     "nothing here is worth your time",
+    "thoroughly enjoyable",
+    "less than fresh",
+    "it is quite a vision",
+    "the script? please",
 )
 
 
@@ -44,20 +48,12 @@ def before(federation: Federation) -> AdapterState:
 
 
 @pytest.mark.slow
-def test_two_sentences_within_the_budget_come_back_whole(federation: Federation, before: AdapterState) -> None:
-    found = attack_texts(federation, TEXTS[:2], view="individual", before=before, shows_others=True)
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_batches_within_the_budget_come_back_whole(federation: Federation, before: AdapterState, count: int) -> None:
+    found = attack_texts(federation, TEXTS[:count], view="individual", before=before, shows_others=True)
     assert found.tokens_present <= found.token_budget
     assert (found.token_recall, found.false_positives) == (1.0, 0)
     assert found.rouge1 >= 0.9
-
-
-@pytest.mark.slow
-def test_of_four_sentences_most_come_back_and_nothing_false(federation: Federation, before: AdapterState) -> None:
-    """Measured 0.74: the climb may miss one of several sentences (docs/attacks-inversion.md)."""
-    found = attack_texts(federation, TEXTS, view="individual", before=before, shows_others=True)
-    assert found.tokens_present <= found.token_budget
-    assert found.token_recall >= 0.5
-    assert found.false_positives == 0
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,16 @@ def test_no_attacks_means_no_rows_and_no_record_means_an_error(tiny_config: Make
             file.unlink()
         with pytest.raises(AttackError, match="no recorded round"):
             run_attacks(trained, ignore)
+
+
+def test_fedmia_reads_single_messages_and_says_why_it_cannot_read_sums(open_run: TrainedRun) -> None:
+    config = open_run.federation.config
+    config = config.model_copy(update={"attacks": config.attacks.model_copy(update={"run": ("fedmia",)})})
+    rows = run_attacks(replace(open_run, federation=replace(open_run.federation, config=config)), ignore)
+    assert [row.view for row in rows] == list(VIEWS)
+    for row in rows:
+        assert (row.value is None) == row.view.startswith("sum")
+    assert all("needs individual updates" in row.note for row in rows if row.value is None)
 
 
 @pytest.mark.slow

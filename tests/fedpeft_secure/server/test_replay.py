@@ -50,6 +50,25 @@ def test_every_text_is_in_the_batch(private: bool, divisor: int, make_federation
     assert (replayed.plan.sample_rate, replayed.plan.nominal_batch) == (1.0, divisor)
 
 
+@pytest.mark.parametrize("private", [False, True])
+def test_everybody_trains_the_part_that_the_run_dealt(private: bool, make_federation: MakeFederation) -> None:
+    """Adaptive allocation would deal other parts to the replay's batches, noise and cohort."""
+    devices = {f"client-{index}": {"memory_mib": 500, "gflops": 0.3 if index == 1 else 50} for index in range(1, 6)}
+    federation = make_federation(
+        {
+            "allocation.strategy": "adaptive",
+            "allocation.devices": devices,
+            "allocation.round_seconds": 0.1,
+            "training.physical_batch": 4,
+            "training.local_steps": 4,
+        }
+    )
+    assert federation.agreed.allotment("client-1").local_steps < 4
+    replayed = replay(federation, private=private)
+    for client in ("client-1", "client-2"):
+        assert replayed.plan.allotment(client) == federation.agreed.allotment(client)
+
+
 def test_many_clipped_gradients_that_agree_stay_within_the_codec(make_federation: MakeFederation) -> None:
     federation = make_federation({"privacy.epsilon": 500, "privacy.clip_norm": 0.01})
     same = {name: LabelledTexts(texts=("a good film",) * 40, labels=np.ones(40, int)) for name in batches(1, 1)}
