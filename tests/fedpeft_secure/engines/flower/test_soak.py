@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from fedpeft_secure.engines.flower.orders import STEP, TRAIN, Answer, Order
+from fedpeft_secure.engines.flower.orders import JOIN, STEP, TRAIN, Answer, Order
 from fedpeft_secure.events import ignore
 from fedpeft_secure.server.job import training_run
 
@@ -43,22 +43,22 @@ def test_a_hundred_rounds_leak_nothing_and_lose_no_charge(make_site: Callable[..
 
     def hook(node: int, message: bytes, deliver: Callable[[bytes], bytes | None]) -> bytes | None:
         order, name = Order.opened(message, server_key=site.server.public), f"client-{node}"
-        if order.kind == TRAIN:
+        if order.kind in (JOIN, TRAIN):
             gone.discard(node)
-            if node == 1:
-                gc.collect()
-                samples.append((process.memory_info().rss, process.num_fds()))
+        if order.kind == TRAIN and node == 1:
+            gc.collect()
+            samples.append((process.memory_info().rss, process.num_fds()))
         if node in gone:
             return None
         draw = rng.random()
         if order.kind == STEP and draw < 0.01:
             faults["server"] += 1
             raise Killed
-        if draw < 0.02 and not gone:
+        if order.kind != JOIN and draw < 0.02 and not gone:
             faults["vanished"] += 1
             gone.add(node)
             return None
-        if draw < 0.04:
+        if draw < 0.03:
             faults["restarted"] += 1
             site.restart(name)
         reply = deliver(message)
