@@ -85,12 +85,16 @@ def run_command(  # noqa: PLR0917 - typer calls by name
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Finish the interrupted run in DIR.")
     ] = None,
+    log: Annotated[
+        list[str] | None, typer.Option("--log", metavar="NAME", help="Live log: tensorboard or mlflow; repeatable.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Trains over simulated clients, attacks what was sent, and writes a report."""
     del debug
     from fedpeft_secure.config_file import load_config
+    from fedpeft_secure.live_logs import live_logs
     from fedpeft_secure.progress import progress
     from fedpeft_secure.summary import summary
 
@@ -102,7 +106,7 @@ def run_command(  # noqa: PLR0917 - typer calls by name
     console = Console(stderr=True)
     loaded = load_config(config, overrides=overrides or ())
     try:
-        with progress(console) as listen:
+        with progress(console) as shown, live_logs(log or (), directory, shown) as listen:
             result = run(loaded, out=directory, resume=resume is not None, listen=listen)
     except KeyboardInterrupt:
         kept = (directory / "config.toml").is_file()
