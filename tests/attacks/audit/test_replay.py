@@ -6,7 +6,7 @@ import pytest
 
 import dp
 from attacks.audit import replay_ledger
-from fedpeft_secure.clients.client import Client
+from fedpeft_secure.accounts import Account
 from fedpeft_secure.errors import RunDirectoryError
 from fedpeft_secure.events import ignore
 from fedpeft_secure.plans import RoundPlan
@@ -75,12 +75,12 @@ def test_client_level_runs_and_runs_without_a_budget_replay_too(tiny_config: Mak
 def test_steps_that_were_taken_and_not_charged_are_found(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cheap(self: Client, plan: RoundPlan) -> dp.PrivacyEvent:
+    def cheap(self: Account, plan: RoundPlan) -> dp.PrivacyEvent:
         return dp.SampledGaussian(
             noise_multiplier=self.budget.noise_multiplier, sample_rate=plan.sample_rate, steps=plan.local_steps - 1
         )
 
-    monkeypatch.setattr(Client, "_event", cheap)
+    monkeypatch.setattr(Account, "event", cheap)
     train(tiny_config, tmp_path / "run", {"training.local_steps": 3})
     problems = replay_ledger(tmp_path / "run")
     assert "client-1: round 1 took 3 steps and was charged for 2" in problems

@@ -74,15 +74,21 @@ def test_the_update_is_the_sum_of_its_members_directions(case: Case, view: View,
 def test_every_rule_scores_every_candidate_by_the_message(
     case: Case, view: View, texts: LabelledTexts, name: str
 ) -> None:
-    public = case.federation.data.validation
     rule, words = RULES[name]
-    found = rule(Question(case=case, view=view, candidates=texts, public=public.take(np.arange(20)))).scores
+    question = Question(
+        case=case,
+        view=view,
+        candidates=texts,
+        public=case.federation.data.validation.take(np.arange(20)),
+        beside={other: case.read(other) for other in case.plan.cohort[1:4]},
+    )
+    found = rule(question).scores
     assert found.shape == (2 * BATCH,)
     assert np.isfinite(found).all()
     assert words
     # Twelve members on a side are too few to tell a weak attack from none: what is asked is that the message matters.
     silent = replace(view, observed=np.zeros_like(view.observed))
-    nothing = rule(Question(case=case, view=silent, candidates=texts, public=public.take(np.arange(20)))).scores
+    nothing = rule(replace(question, view=silent)).scores
     assert not np.array_equal(found, nothing)
     if name == "membership":
         assert nothing == pytest.approx(np.zeros(2 * BATCH), abs=1e-5), "no change of the model, no change of a loss"
