@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
-from fedpeft_secure.aggregation.base import Reads, Weighing
+from fedpeft_secure.aggregation.around import AroundTensors
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.layout import Layout
 from fedpeft_secure.aggregation.on_tensors import OnTensors
@@ -29,7 +29,7 @@ ENDING = ".control_variate"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Controlled:
+class Controlled(AroundTensors):
     """A strategy that sums changes of tensors, with control variates.
 
     Args:
@@ -39,22 +39,6 @@ class Controlled:
 
     inner: OnTensors
     clients: int
-    scales: bool = False
-
-    @property
-    def name(self) -> str:
-        """As in the configuration."""
-        return self.inner.name
-
-    @property
-    def reads(self) -> Reads:
-        """See `Strategy`."""
-        return self.inner.reads
-
-    @property
-    def weighing(self) -> Weighing:
-        """Whose weights count."""
-        return self.inner.weighing
 
     def adapter(self, spec: AdapterSpec) -> AdapterSpec:
         """That of the method, with c of every trained tensor."""

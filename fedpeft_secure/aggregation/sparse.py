@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, flatten, unflatten
-from fedpeft_secure.aggregation.base import Reads, Weighing
+from fedpeft_secure.aggregation.around import AroundTensors
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.layout import Block, Layout
 from fedpeft_secure.aggregation.on_tensors import OnTensors
@@ -31,7 +31,7 @@ SparseRule = Literal["random", "last_sum"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sparse:
+class Sparse(AroundTensors):
     """A strategy that sums changes of tensors, a share of the coordinates a round.
 
     Args:
@@ -43,22 +43,6 @@ class Sparse:
     inner: OnTensors
     share: float
     rule: SparseRule
-    scales: bool = False
-
-    @property
-    def name(self) -> str:
-        """As in the configuration."""
-        return self.inner.name
-
-    @property
-    def reads(self) -> Reads:
-        """See `Strategy`."""
-        return self.inner.reads
-
-    @property
-    def weighing(self) -> Weighing:
-        """Whose weights count."""
-        return self.inner.weighing
 
     def adapter(self, spec: AdapterSpec) -> AdapterSpec:
         """That of the method; with "last_sum" also the last change of every coordinate that was summed."""
