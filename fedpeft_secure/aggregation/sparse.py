@@ -56,12 +56,11 @@ class Sparse(AroundTensors):
 
     def kept(self, context: RoundContext) -> np.ndarray:
         """The coordinates of this round among those of `trainable`, ascending; public."""
-        trained = self.trainable(context.spec)
-        count = max(1, math.ceil(self.share * trained.size))
+        trained, count = self.trainable(context.spec), self._count(context.spec)
         order = np.random.default_rng(context.seed).permutation(trained.size)
         if self.rule == "random":
             return np.sort(order[:count])
-        last = np.abs(np.concatenate([context.state[name + ENDING].reshape(-1) for name in trained.names]))
+        last = np.abs(_last_changes(context.state, trained))
         moved = order[np.argsort(-last[order], kind="stable")][: count // 2]  # ties in the drawn order
         drawn = order[~np.isin(order, moved)][: count - len(moved)]
         return np.sort(np.concatenate([moved, drawn]))
@@ -76,7 +75,7 @@ class Sparse(AroundTensors):
     def layout(self, context: RoundContext, earlier: Earlier) -> Layout:
         """One block: this round's coordinates."""
         del earlier
-        block = Block(owner="kept coordinates", shape=(len(self.kept(context)),))
+        block = Block(owner="kept coordinates", shape=(self._count(context.spec),))
         return Layout(blocks=(block,), clip=context.plan.codec_clip)
 
     def encode(self, delta: Mapping[str, np.ndarray], context: RoundContext, client: str, layout: Layout) -> np.ndarray:
@@ -99,7 +98,15 @@ class Sparse(AroundTensors):
         state = context.state.replace(unflatten(values, trained))
         return (state if self.rule == "random" else self._remember(state, mean, kept, trained)), optimizer
 
+    def _count(self, spec: AdapterSpec) -> int:
+        return max(1, math.ceil(self.share * self.trainable(spec).size))
+
     def _remember(self, state: AdapterState, mean: np.ndarray, kept: np.ndarray, trained: AdapterSpec) -> AdapterState:
-        last = np.concatenate([state[name + ENDING].reshape(-1) for name in trained.names])
+        last = _last_changes(state, trained)
         last[kept] = mean[kept]
         return state.replace({name + ENDING: value for name, value in unflatten(last, trained).items()})
+
+
+def _last_changes(state: AdapterState, trained: AdapterSpec) -> np.ndarray:
+    """The change of every trained value in the last sum that held it, in canonical order; 0 before the first."""
+    return np.concatenate([state[name + ENDING].reshape(-1) for name in trained.names])
