@@ -25,6 +25,7 @@ from fedpeft_secure.config import PrivacyConfig
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan, pack_means, unpack_next, unpack_request
 from fedpeft_secure.secure_sums import secure_sum, sent_parts, sum_plan
+from fedpeft_secure.sum_groups import plan_of_sum
 
 UNSENDABLE = b""
 """What the ledger stores for a charged release that could not be encoded."""
@@ -105,6 +106,7 @@ class Client:
         """
         plan, state = unpack_request(request, self.backbone.spec)
         self.policy.check(plan, client=self.name, budget=self.budget)
+        plan = plan_of_sum(plan, self.name, self.directory)
         context = RoundContext(plan=plan, spec=self.backbone.spec, state=state)
         layout = self.strategy.layout(context, ())
         sums = sum_plan(plan, dim=layout.size, directory=self.directory, covered=layout.covered)

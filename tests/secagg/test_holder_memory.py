@@ -66,4 +66,4 @@ def test_only_one_step_may_follow_what_is_stored():
     with pytest.raises(secagg.RefusedError, match="meanwhile"):
         announced.without(TWO).check_follows(answered)  # would bring the used key of ONE back
     with pytest.raises(secagg.RefusedError, match="meanwhile"):
-        replace(announced, last_survivors=("a",)).check_follows(stored)
+        replace(announced, last_survivors=(("a",),)).check_follows(stored)
