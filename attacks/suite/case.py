@@ -140,13 +140,13 @@ def open_case(trained: TrainedRun) -> Case:
     return Case(
         federation=trained.federation,
         transcript=transcript,
-        plan=_opened_sum(trained.federation, transcript, whole),
+        plan=opened_sum(trained.federation, transcript, whole),
         before=before,
         shows_text=trained.shows_text,
     )
 
 
-def _opened_sum(federation: Federation, transcript: secagg.Transcript, whole: RoundPlan) -> RoundPlan:
+def opened_sum(federation: Federation, transcript: secagg.Transcript, whole: RoundPlan) -> RoundPlan:
     """The plan of the round's first sum that was opened."""
     directory, dim = federation.keys.directory, federation.sent_values
     first, *others = plans_of_sums(whole, directory)

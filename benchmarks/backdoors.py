@@ -1,0 +1,172 @@
+"""Backdoors by lying clients: the mean, the check of the sum's length, and robust means over random groups' sums.
+
+    python benchmarks/backdoors.py [--seeds 0 1 2] [--model random] [--layers 0] [--rounds 10] --keep cells.json
+
+A model is an alias or a path; "random" is a BERT of two layers and width 64 with random weights and MiniLM's words. 15
+clients with synthetic messages, no privacy, through helper sums; five groups of three for the robust means. Liars put
+a trigger before their texts and label them all alike; with two liars, these are in different groups, which is worst.
+Each seed has its own data, keys, groups and start; all cells of a seed share them. "Patient" liars send their poisoned
+step as it is, "greedy" ones twenty times as much. Cells that `--keep` holds are not played again; the table at the end
+is the mean over the seeds, with the smallest and the largest.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import BertConfig, BertModel
+
+import dp
+from attacks.poisoning import Backdoor, play_backdoor, without_length_check
+from fedpeft_secure.config import Config, ModelConfig
+from fedpeft_secure.config_file import parse_config
+from fedpeft_secure.events import ignore
+from fedpeft_secure.models import load_tokenizer
+from fedpeft_secure.server.federation import Federation, build_federation
+from fedpeft_secure.sum_groups import plans_of_sums
+
+CLIENTS, GROUPS = 15, 5
+BOOSTS = {"patient": 1.0, "greedy": 20.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What one row of the table is about."""
+
+    liars: int
+    kind: str
+    mean: str
+    length_check: bool = True
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        check = "" if self.length_check else ", no check of the length"
+        return f"{self.liars} | {self.kind} | {self.mean}{check}"
+
+
+CELLS = tuple(
+    cell
+    for liars in (0, 1, 2)
+    for cell in (
+        *(Cell(liars=liars, kind="patient" if liars else "", mean=mean) for mean in ("mean", "median", "trimmed_mean")),
+        Cell(liars=liars, kind="greedy", mean="mean", length_check=False),
+        *(Cell(liars=liars, kind="greedy", mean=mean) for mean in ("mean", "median", "trimmed_mean")),
+    )
+    if liars or not cell.kind
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--model", default="random")
+    parser.add_argument("--layers", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--keep", type=Path, required=True)
+    given = parser.parse_args()
+    found: dict[str, dict[str, Any]] = json.loads(given.keep.read_text()) if given.keep.exists() else {}
+    with tempfile.TemporaryDirectory() as folder:
+        if given.model == "random":
+            given.model = random_model(Path(folder))
+        play_all(given, found)
+    print(table(found, given.seeds))
+
+
+def play_all(given: argparse.Namespace, found: dict[str, dict[str, Any]]) -> None:
+    for seed in given.seeds:
+        # The trimmed means come last: a run that is cut short has the others.
+        for cell in sorted(CELLS, key=lambda cell: cell.mean == "trimmed_mean"):
+            key = f"{seed} | {cell.name}"
+            if key not in found:
+                found[key] = play(cell, seed, given)
+                given.keep.write_text(json.dumps(found, indent=1))
+                print(key, found[key], flush=True)
+
+
+def random_model(folder: Path) -> str:
+    tokenizer = load_tokenizer(ModelConfig(name="minilm"))
+    torch.manual_seed(0)
+    model = BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            hidden_size=64,
+            intermediate_size=128,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def config_of(cell: Cell, seed: int, given: argparse.Namespace) -> Config:
+    robust = {} if cell.mean == "mean" else {"groups": GROUPS, "robust": cell.mean}
+    return parse_config(
+        {
+            "seed": seed,
+            "model": {"name": given.model, "max_length": 32},
+            "data": {"name": "synthetic", "test_fraction": 0.2, "synthetic": {"examples": 800}},
+            "clients": {"count": CLIENTS, "per_round": CLIENTS},
+            "peft": {"layers": given.layers},
+            "training": {
+                "rounds": given.rounds,
+                "sample_rate": 0.25,
+                "nominal_batch": 8,
+                "evaluate_every": 1000,
+            },
+            "privacy": {"epsilon": "inf"},
+            "aggregation": {"strategy": "fedit", **robust},
+            "secure_sum": {"protocol": "helper", "adversarial_fraction": 1 / CLIENTS},
+        }
+    )
+
+
+def play(cell: Cell, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+    config = config_of(cell, seed, given)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.sqlite"
+        with dp.Ledger.open(path) as ledger:
+            federation = build_federation(config, run="benchmark", ledger=ledger, ledger_path=path, listen=ignore)
+            liars = worst_places(federation)[: cell.liars]
+            backdoor = Backdoor(trigger="by the way,", target=1, boost=BOOSTS.get(cell.kind, 1.0))
+            parties = federation if cell.length_check else without_length_check(federation)
+            return asdict(play_backdoor(parties, backdoor, liars=liars))
+
+
+def worst_places(federation: Federation) -> tuple[str, ...]:
+    """A client of each group, the same ones whether or not the cell has groups."""
+    plan = federation.agreed.model_copy(update={"sum_groups": GROUPS})
+    return tuple(group.cohort[0] for group in plans_of_sums(plan, federation.keys.directory))
+
+
+def table(found: dict[str, dict[str, Any]], seeds: list[int]) -> str:
+    lines = [
+        "| liars of 15 | | the server takes | trigger works on | without it | accuracy | rounds refused | groups left out |",  # noqa: E501
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in CELLS:
+        rows = [row for seed in seeds if (row := found.get(f"{seed} | {cell.name}")) is not None]
+        if rows:
+            shares = (spread([row[name] for row in rows]) for name in ("success", "without_trigger", "accuracy"))
+            refused = statistics.mean(row["failed_rounds"] / row["rounds"] for row in rows)
+            left_out = statistics.mean(row["groups_left_out"] / row["rounds"] for row in rows)
+            cells = (cell.name.replace("_", " "), *shares, f"{refused:.0%}", f"{left_out:.1f} a round")
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """The mean, and the smallest and the largest, in percent."""
+    return f"{statistics.mean(values):.0%} ({min(values):.0%}–{max(values):.0%})"
+
+
+if __name__ == "__main__":
+    main()
