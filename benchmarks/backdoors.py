@@ -1,13 +1,12 @@
 """Backdoors by lying clients: the mean, the check of the sum's length, and robust means over random groups' sums.
 
-    python benchmarks/backdoors.py [--seeds 0 1 2] [--model random] [--layers 0] [--rounds 10] --keep cells.json
+    python benchmarks/backdoors.py [--seeds 0 1 2] [--layers 1] [--rounds 10] --keep cells.json
 
-A model is an alias or a path; "random" is a BERT of two layers and width 64 with random weights and MiniLM's words. 15
-clients with synthetic messages, no privacy, through helper sums; five groups of three for the robust means. Liars put
-a trigger before their texts and label them all alike; with two liars, these are in different groups, which is worst.
-Each seed has its own data, keys, groups and start; all cells of a seed share them. "Patient" liars send their poisoned
-step as it is, "greedy" ones twenty times as much. Cells that `--keep` holds are not played again; the table at the end
-is the mean over the seeds, with the smallest and the largest.
+The first `--layers` layers of MiniLM, 15 clients with synthetic messages, no privacy, through helper sums; five groups
+of three for the robust means. Liars put a trigger before their texts and label them all alike; with two liars, these
+are in different groups, which is worst. Each seed has its own data, keys, groups and start; all cells of a seed share
+them. "Patient" liars send their poisoned step as it is, "greedy" ones twenty times as much. Cells that `--keep` holds
+are not played again; the table at the end is the mean over the seeds, with the smallest and the largest.
 """
 
 import argparse
@@ -18,15 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
 import dp
 from attacks.poisoning import Backdoor, play_backdoor, without_length_check
 from fedpeft_secure.config import Config, ModelConfig
 from fedpeft_secure.config_file import parse_config
 from fedpeft_secure.events import ignore
-from fedpeft_secure.models import load_tokenizer
+from fedpeft_secure.models import find_model, load_tokenizer
 from fedpeft_secure.server.federation import Federation, build_federation
 from fedpeft_secure.sum_groups import plans_of_sums
 
@@ -65,15 +63,13 @@ CELLS = tuple(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--model", default="random")
-    parser.add_argument("--layers", type=int, default=0)
+    parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--keep", type=Path, required=True)
     given = parser.parse_args()
     found: dict[str, dict[str, Any]] = json.loads(given.keep.read_text()) if given.keep.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        if given.model == "random":
-            given.model = random_model(Path(folder))
+        given.model = first_layers(Path(folder), given.layers)
         play_all(given, found)
     print(table(found, given.seeds))
 
@@ -89,21 +85,14 @@ def play_all(given: argparse.Namespace, found: dict[str, dict[str, Any]]) -> Non
                 print(key, found[key], flush=True)
 
 
-def random_model(folder: Path) -> str:
-    tokenizer = load_tokenizer(ModelConfig(name="minilm"))
-    torch.manual_seed(0)
-    model = BertModel(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            hidden_size=64,
-            intermediate_size=128,
-        )
-    )
+def first_layers(folder: Path, layers: int) -> str:
+    """MiniLM without its upper layers."""
+    source = find_model("minilm")
+    model = BertModel.from_pretrained(source.location, add_pooling_layer=False)
+    model.encoder.layer = model.encoder.layer[:layers]
+    model.config.num_hidden_layers = layers
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    load_tokenizer(ModelConfig(name="minilm")).save_pretrained(folder)
     return str(folder)
 
 
@@ -112,10 +101,9 @@ def config_of(cell: Cell, seed: int, given: argparse.Namespace) -> Config:
     return parse_config(
         {
             "seed": seed,
-            "model": {"name": given.model, "max_length": 32},
-            "data": {"name": "synthetic", "test_fraction": 0.2, "synthetic": {"examples": 800}},
+            "model": {"name": given.model, "max_length": 24},
+            "data": {"name": "synthetic", "test_fraction": 0.2, "synthetic": {"examples": 600}},
             "clients": {"count": CLIENTS, "per_round": CLIENTS},
-            "peft": {"layers": given.layers},
             "training": {
                 "rounds": given.rounds,
                 "sample_rate": 0.25,
@@ -124,7 +112,7 @@ def config_of(cell: Cell, seed: int, given: argparse.Namespace) -> Config:
             },
             "privacy": {"epsilon": "inf"},
             "aggregation": {"strategy": "fedit", **robust},
-            "secure_sum": {"protocol": "helper", "adversarial_fraction": 1 / CLIENTS},
+            "secure_sum": {"protocol": "helper", "adversarial_fraction": 0.06},
         }
     )
 
