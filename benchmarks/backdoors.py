@@ -1,12 +1,12 @@
 """Backdoors by lying clients: the mean, the check of the sum's length, and robust means over random groups' sums.
 
-    python benchmarks/backdoors.py [--seeds 0 1 2] [--layers 1] [--rounds 10] --keep cells.json
+    python benchmarks/backdoors.py [--seeds 0 1 2] [--layers 2] [--rounds 12] --keep cells.json
 
-The first `--layers` layers of MiniLM, 15 clients with synthetic messages, no privacy, through helper sums; five groups
-of three for the robust means. Liars put a trigger before their texts and label them all alike; with two liars, these
-are in different groups, which is worst. Each seed has its own data, keys, groups and start; all cells of a seed share
-them. "Patient" liars send their poisoned step as it is, "greedy" ones twenty times as much. Cells that `--keep` holds
-are not played again; the table at the end is the mean over the seeds, with the smallest and the largest.
+MiniLM with LoRA on its `--layers` upper layers, 15 clients with synthetic messages, no privacy, through helper sums; five
+groups of three for the robust means. Liars put a trigger before their texts and label them all alike; with two liars,
+these are in different groups, which is worst. Each seed has its own data, keys, groups and start; all cells of a seed
+share them. "Patient" liars send their poisoned step as it is, "greedy" ones twenty times as much. Cells that `--keep`
+holds are not played again; the table at the end is the mean over the seeds, with the smallest and the largest.
 """
 
 import argparse
@@ -17,14 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import BertModel
-
 import dp
 from attacks.poisoning import Backdoor, play_backdoor, without_length_check
-from fedpeft_secure.config import Config, ModelConfig
+from fedpeft_secure.clients.lower_layers import ActivationStore
+from fedpeft_secure.config import Config
 from fedpeft_secure.config_file import parse_config
 from fedpeft_secure.events import ignore
-from fedpeft_secure.models import find_model, load_tokenizer
 from fedpeft_secure.server.federation import Federation, build_federation
 from fedpeft_secure.sum_groups import plans_of_sums
 
@@ -63,37 +61,21 @@ CELLS = tuple(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--layers", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--keep", type=Path, required=True)
     given = parser.parse_args()
     found: dict[str, dict[str, Any]] = json.loads(given.keep.read_text()) if given.keep.exists() else {}
-    with tempfile.TemporaryDirectory() as folder:
-        given.model = first_layers(Path(folder), given.layers)
-        play_all(given, found)
-    print(table(found, given.seeds))
-
-
-def play_all(given: argparse.Namespace, found: dict[str, dict[str, Any]]) -> None:
+    store = ActivationStore(limit_bytes=1 << 29)
     for seed in given.seeds:
-        # The trimmed means come last: a run that is cut short has the others.
-        for cell in sorted(CELLS, key=lambda cell: cell.mean == "trimmed_mean"):
+        # Medians and patient liars first: a run that is cut short has the most telling cells.
+        for cell in sorted(CELLS, key=lambda cell: (cell.mean == "trimmed_mean", cell.kind == "greedy")):
             key = f"{seed} | {cell.name}"
             if key not in found:
-                found[key] = play(cell, seed, given)
+                found[key] = play(cell, seed, given, store)
                 given.keep.write_text(json.dumps(found, indent=1))
                 print(key, found[key], flush=True)
-
-
-def first_layers(folder: Path, layers: int) -> str:
-    """MiniLM without its upper layers."""
-    source = find_model("minilm")
-    model = BertModel.from_pretrained(source.location, add_pooling_layer=False)
-    model.encoder.layer = model.encoder.layer[:layers]
-    model.config.num_hidden_layers = layers
-    model.save_pretrained(folder)
-    load_tokenizer(ModelConfig(name="minilm")).save_pretrained(folder)
-    return str(folder)
+    print(table(found, given.seeds))
 
 
 def config_of(cell: Cell, seed: int, given: argparse.Namespace) -> Config:
@@ -101,9 +83,10 @@ def config_of(cell: Cell, seed: int, given: argparse.Namespace) -> Config:
     return parse_config(
         {
             "seed": seed,
-            "model": {"name": given.model, "max_length": 24},
+            "model": {"max_length": 24},
             "data": {"name": "synthetic", "test_fraction": 0.2, "synthetic": {"examples": 600}},
             "clients": {"count": CLIENTS, "per_round": CLIENTS},
+            "peft": {"layers": given.layers},
             "training": {
                 "rounds": given.rounds,
                 "sample_rate": 0.25,
@@ -117,12 +100,14 @@ def config_of(cell: Cell, seed: int, given: argparse.Namespace) -> Config:
     )
 
 
-def play(cell: Cell, seed: int, given: argparse.Namespace) -> dict[str, Any]:
+def play(cell: Cell, seed: int, given: argparse.Namespace, store: ActivationStore) -> dict[str, Any]:
     config = config_of(cell, seed, given)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite"
         with dp.Ledger.open(path) as ledger:
-            federation = build_federation(config, run="benchmark", ledger=ledger, ledger_path=path, listen=ignore)
+            federation = build_federation(
+                config, run="benchmark", ledger=ledger, ledger_path=path, listen=ignore, store=store
+            )
             liars = worst_places(federation)[: cell.liars]
             backdoor = Backdoor(trigger="by the way,", target=1, boost=BOOSTS.get(cell.kind, 1.0))
             parties = federation if cell.length_check else without_length_check(federation)
