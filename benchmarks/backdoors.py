@@ -2,7 +2,7 @@
 
     python benchmarks/backdoors.py [--seeds 0 1 2] [--layers 2] [--rounds 12] --keep cells.json
 
-MiniLM with LoRA on its `--layers` upper layers, 15 clients with synthetic messages, no privacy, through helper sums; five
+MiniLM with LoRA on its `--layers` upper layers, 15 clients with synthetic messages, no privacy, helper sums; five
 groups of three for the robust means. Liars put a trigger before their texts and label them all alike; with two liars,
 these are in different groups, which is worst. Each seed has its own data, keys, groups and start; all cells of a seed
 share them. "Patient" liars send their poisoned step as it is, "greedy" ones twenty times as much. Cells that `--keep`
