@@ -1,12 +1,13 @@
 """Backdoors by lying clients: the mean, the check of the sum's length, and robust means over random groups' sums.
 
-    python benchmarks/backdoors.py [--seeds 0 1 2] [--layers 2] [--rounds 12] --keep cells.json
+    python benchmarks/backdoors.py [--seeds 0 1 2] [--layers 1] [--rounds 10] --keep cells.json
 
-MiniLM with LoRA on its `--layers` upper layers, 15 clients with synthetic messages, no privacy, helper sums; five
-groups of three for the robust means. Liars put a trigger before their texts and label them all alike; with two liars,
-these are in different groups, which is worst. Each seed has its own data, keys, groups and start; all cells of a seed
-share them. "Patient" liars send their poisoned step as it is, "greedy" ones twenty times as much. Cells that `--keep`
-holds are not played again; the table at the end is the mean over the seeds, with the smallest and the largest.
+MiniLM with LoRA on its `--layers` upper layers, 15 clients, no privacy, helper sums; five groups of three for the
+robust means. The task is easy, so that minutes are enough: 600 rows of six words, one of them kind or unkind. Liars put
+a trigger before their texts and label them all alike; with two liars, these are in different groups, which is worst.
+Each seed has its own data, keys, groups and start; all cells of a seed share them. "Patient" liars send their poisoned
+step as it is, "greedy" ones twenty times as much. Cells that `--keep` holds are not played again; the table at the end
+is the mean over the seeds, with the smallest and the largest.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import dp
 from attacks.poisoning import Backdoor, play_backdoor, without_length_check
@@ -27,6 +30,12 @@ from fedpeft_secure.server.federation import Federation, build_federation
 from fedpeft_secure.sum_groups import plans_of_sums
 
 CLIENTS, GROUPS = 15, 5
+PLACES = ("hotel", "museum", "garage", "bakery", "theatre", "library", "market", "harbour", "clinic", "school")
+THINGS = ("staff", "food", "room", "light", "music", "garden", "table", "window", "price", "view")
+WORDS = (
+    ("awful", "dirty", "poor", "rude", "broken", "dull", "terrible", "nasty", "sad", "useless"),
+    ("lovely", "clean", "great", "kind", "perfect", "bright", "wonderful", "nice", "happy", "helpful"),
+)
 BOOSTS = {"patient": 1.0, "greedy": 20.0}
 
 
@@ -61,8 +70,8 @@ CELLS = tuple(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--keep", type=Path, required=True)
     given = parser.parse_args()
     found: dict[str, dict[str, Any]] = json.loads(given.keep.read_text()) if given.keep.exists() else {}
@@ -78,13 +87,23 @@ def main() -> None:
     print(table(found, given.seeds))
 
 
-def config_of(cell: Cell, seed: int, given: argparse.Namespace) -> Config:
+def write_sentences(path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lines = []
+    for row in range(600):
+        others = [*rng.permutation(PLACES)[:2], *rng.permutation(THINGS)[:3]]
+        words = rng.permutation([rng.choice(WORDS[row % 2]), *others])
+        lines.append(json.dumps({"text": " ".join(words), "label": row % 2}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def config_of(cell: Cell, seed: int, given: argparse.Namespace, data: Path) -> Config:
     robust = {} if cell.mean == "mean" else {"groups": GROUPS, "robust": cell.mean}
     return parse_config(
         {
             "seed": seed,
-            "model": {"max_length": 24},
-            "data": {"name": "synthetic", "test_fraction": 0.2, "synthetic": {"examples": 600}},
+            "model": {"max_length": 20},
+            "data": {"name": str(data), "test_fraction": 0.2},
             "clients": {"count": CLIENTS, "per_round": CLIENTS},
             "peft": {"layers": given.layers},
             "training": {
@@ -101,8 +120,9 @@ def config_of(cell: Cell, seed: int, given: argparse.Namespace) -> Config:
 
 
 def play(cell: Cell, seed: int, given: argparse.Namespace, store: ActivationStore) -> dict[str, Any]:
-    config = config_of(cell, seed, given)
     with tempfile.TemporaryDirectory() as folder:
+        write_sentences(Path(folder) / "sentences.jsonl", seed)
+        config = config_of(cell, seed, given, Path(folder) / "sentences.jsonl")
         path = Path(folder) / "ledger.sqlite"
         with dp.Ledger.open(path) as ledger:
             federation = build_federation(
