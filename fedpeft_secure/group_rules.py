@@ -43,7 +43,7 @@ def check_groups(config: Config, strategy: RoundStrategy) -> None:
     if not adds_noise_up(strategy):
         raise ConfigError(
             f"aggregation.groups: a robust mean is one of changes as they are, and {strategy.name!r} sums something "
-            "else, corrects it or sums twice; choose fedit, ffa, fedsvd or rolora without control variates, or "
+            "else, corrects it or sums twice; choose fedit, ffa, fedsvd, fed_sb or rolora without control variates, or "
             "groups = 1"
         )
     if not all_train_all(config):
