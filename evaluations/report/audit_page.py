@@ -1,5 +1,6 @@
 """The page of an audit: what canaries prove about ε, beside what the ledger says."""
 
+import math
 from pathlib import Path
 
 from attacks.audit import AuditResult
@@ -162,7 +163,11 @@ def _chart(result: AuditResult) -> Chart:
         ("lower bound, may fail a run", "circle", True, "≥"),
         ("estimate, bounds nothing", "circle-open", False, "≈"),
     ):
-        lines = [(line, bound) for line, bound in enumerate(result.bounds) if bound.may_fail is may_fail]
+        lines = [
+            (line, bound)
+            for line, bound in enumerate(result.bounds)
+            if bound.may_fail is may_fail and math.isfinite(bound.epsilon)
+        ]
         figure.add_scatter(
             x=[bound.epsilon for _, bound in lines],
             y=[line for line, _ in lines],
@@ -184,7 +189,9 @@ def _chart(result: AuditResult) -> Chart:
             bgcolor="var(--paper)",
             borderpad=1,
         )
-    figure.update_xaxes(rangemode="tozero", nticks=6)
+    every = (result.epsilon_upper, *(bound.epsilon for bound in result.bounds))
+    widest = max(value for value in every if math.isfinite(value))
+    figure.update_xaxes(range=[-0.03 * widest, 1.06 * widest], nticks=6)
     figure.update_yaxes(range=[len(result.bounds) - 0.6, -0.9], showgrid=False, showticklabels=False, ticks="")
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, margin={"t": 4})
     spoken = "; ".join(f"{bound.method} {text.number(bound.epsilon)}" for bound in result.bounds)
