@@ -200,6 +200,7 @@ def build_client(setting: Setting, client: str, holdings: Holdings) -> Client:
         memory_file=memory_file(holdings.ledger_path, client),
         own=PersonalValues(folder=personal_folder(holdings.ledger_path, run=setting.run, client=client)),
         held_out=setting.tokenise(holdings.held_out) if len(holdings.held_out) else None,
+        start=setting.start,
     )
 
 

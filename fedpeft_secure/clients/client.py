@@ -10,6 +10,7 @@ import numpy as np
 import dp
 import secagg
 from fedpeft_secure.accounts import Account
+from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
 from fedpeft_secure.budgets import ClientBudget
@@ -61,6 +62,7 @@ class Client:
         memory_file: holds what it has sent so far, against differencing.
         own: what it keeps for itself from round to round.
         held_out: examples like its own that it does not train on; None without any.
+        start: the adapter before the first round, for servers that send what changed since.
         examples_processed, training_seconds: for throughput; private, never sent.
         opened: the round that it has answered last, where that goes on with another sum.
     """
@@ -80,6 +82,7 @@ class Client:
     memory_file: Path
     own: PersonalValues
     held_out: Examples | None = field(default=None, repr=False)
+    start: AdapterState | None = field(default=None, repr=False)
     examples_processed: int = field(default=0, repr=False)
     training_seconds: float = field(default=0.0, repr=False)
     opened: OpenRound | None = field(default=None, repr=False)
@@ -103,7 +106,7 @@ class Client:
             dp.BudgetExceeded: The release would overspend; nothing was sent or stored.
             secagg.ProtocolError: The secure sum's plan is refused.
         """
-        plan, state = unpack_request(request, self.backbone.spec)
+        plan, state = unpack_request(request, self.backbone.spec, start=self.start)
         self.policy.check(plan, client=self.name, budget=self.budget)
         context = RoundContext(plan=plan, spec=self.backbone.spec, state=state)
         layout = self.strategy.layout(context, ())

@@ -58,6 +58,7 @@ class InProcess:
             key_holder=federation.key_holder,
             drop=simulated_dropouts(federation.config, plan, secure_sum(plan).phases),
             listen=listen,
+            start=federation.sent_from,
         )
 
 
@@ -72,6 +73,7 @@ def run_round(
     key_holder: SimulatedKeyHolder | None = None,
     drop: Mapping[str, frozenset[str]],
     listen: Listener,
+    start: AdapterState | None = None,
 ) -> RoundOutcome:
     """Plays one round among the clients of this process.
 
@@ -85,6 +87,7 @@ def run_round(
         key_holder: the third party, where the protocol has one.
         drop: {phase of the secure sum: clients that vanish before it}, in simulation.
         listen: told about progress.
+        start: as in `play_round`.
     """
     wire = FunctionCalls(
         clients=clients,
@@ -93,7 +96,7 @@ def run_round(
         key_holder=key_holder,
         listen=listen,
     )
-    return play_round(plan, state, wire, strategy=strategy, directory=directory, spec=spec, listen=listen)
+    return play_round(plan, state, wire, strategy=strategy, directory=directory, spec=spec, listen=listen, start=start)
 
 
 @dataclass(kw_only=True, slots=True, eq=False)

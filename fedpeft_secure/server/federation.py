@@ -98,6 +98,11 @@ class Federation:
         return self.strategy.scales or self.config.aggregation.sent_share < 1
 
     @property
+    def sent_from(self) -> AdapterState | None:
+        """The adapter that downloads are changes of; None where the whole is sent."""
+        return self.start if self.config.aggregation.downloads == "deltas" else None
+
+    @property
     def sent_values(self) -> int:
         """How many values a client sends in the first sum of the first round."""
         context = RoundContext(plan=self.agreed, spec=self.backbone.spec, state=self.start)
