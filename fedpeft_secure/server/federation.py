@@ -1,6 +1,7 @@
 """All parties of a run as its server knows them; of a simulated one in this process, the clients themselves too."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class Federation:
         protocol_reason: why this secure sum.
         start: the adapter before the first round.
         validation, test: public examples, tokenised.
+        held: what ends with the run, such as processes that train clients.
     """
 
     config: Config
@@ -68,6 +70,7 @@ class Federation:
     start: AdapterState = field(repr=False)
     validation: Examples = field(repr=False)
     test: Examples = field(repr=False)
+    held: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @property
     def accounts(self) -> dict[str, Account]:
