@@ -7,7 +7,7 @@ import numpy as np
 import secagg
 from attacks.base import Floats, Granularity, ThreatModel, View
 from attacks.errors import ViewTooWeakError
-from fedpeft_secure.adapters import AdapterSpec
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.engines.rounds import TRAIN
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.secure_sums import secure_sum, sum_plan
@@ -25,6 +25,7 @@ def read_view(
     noise_multipliers: Mapping[str, float],
     covered: Mapping[str, tuple[tuple[int, int], ...]] | None = None,
     member: str = "",
+    start: AdapterState | None = None,
 ) -> View:
     """What `threat` learns from the messages of one round.
 
@@ -37,12 +38,13 @@ def read_view(
         noise_multipliers: every client's σ/C; public.
         covered: what each client fills of the vector, if not all of it.
         member: a client; where each group has a sum of its own, that of its group is read. The first unless given.
+        start: the public adapter before the first round, of which downloads may be changes.
 
     Raises:
         ViewTooWeakError: If the target's message is hidden by the secure sum.
     """
     requests = transcript.between(sender=secagg.SERVER, phase=TRAIN)
-    whole, before = unpack_request(requests[0].payload, adapter)
+    whole, before = unpack_request(requests[0].payload, adapter, start=start)
     plan = plan_of_sum(whole, member or whole.cohort[0], directory)
     transcript = messages_of(transcript, plan.cohort)
     sums = sum_plan(plan, dim=trained.size, directory=directory, covered=covered)

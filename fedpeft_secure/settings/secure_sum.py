@@ -31,6 +31,9 @@ class AggregationConfig(Table):
     trimmed_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
     """The share of the groups that "trimmed_mean" leaves out at either end; one group at least."""
 
+    downloads: Literal["full", "deltas"] = "full"
+    """The whole adapter, or what changed since the start of the run, in 16 bits unless `secure_sum.bits` is finer."""
+
 
 class SecureSumConfig(Table):
     """`[secure_sum]`: the protocol that hides the clients' updates, and what it must survive."""
