@@ -110,13 +110,16 @@ class Case:
 
     def _view(self, federation: Federation, transcript: secagg.Transcript, threat: ThreatModel) -> View:
         spec = federation.backbone.spec
-        plan, before = unpack_request(transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload, spec)
+        plan, before = unpack_request(
+            transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload, spec, start=federation.start
+        )
         layout = federation.strategy.layout(RoundContext(plan=plan, spec=spec, state=before), ())
         sent = {block.owner for block in layout.blocks}
         return read_view(
             transcript,
             threat,
             adapter=spec,
+            start=federation.start,
             trained=AdapterSpec(entries=tuple(entry for entry in spec.entries if entry.name in sent)),
             covered=layout.covered,
             directory=federation.keys.directory,
@@ -135,7 +138,7 @@ def open_case(trained: TrainedRun) -> Case:
         raise AttackError(f"{trained.directory.transcript} holds no recorded round; attacks need one")
     transcript = secagg.Transcript.load(recorded[-1])
     request = transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload
-    plan, before = unpack_request(request, trained.federation.backbone.spec)
+    plan, before = unpack_request(request, trained.federation.backbone.spec, start=trained.federation.start)
     return Case(
         federation=trained.federation,
         transcript=transcript,

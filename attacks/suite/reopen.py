@@ -85,7 +85,7 @@ def sent_out(trained: TrainedRun) -> AdapterState:
     if not recorded:
         raise AttackError(f"{trained.directory.transcript} holds no recorded round; attacks need one")
     request = secagg.Transcript.load(recorded[-1]).between(sender=secagg.SERVER, phase=TRAIN)[0].payload
-    return unpack_request(request, trained.federation.backbone.spec)[1]
+    return unpack_request(request, trained.federation.backbone.spec, start=trained.federation.start)[1]
 
 
 def may_show(federation: Federation) -> bool:
