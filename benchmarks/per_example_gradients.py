@@ -57,6 +57,7 @@ METHODS = {
     "FFA-LoRA, FedSVD (A frozen)": PeftTable(method="lora", rank=4),
     "DoRA": PeftTable(method="dora", rank=4),
     "VeRA": PeftTable(method="vera", rank=4),
+    "LoRA-XS, Fed-SB (cores)": PeftTable(method="lora_xs", rank=4),
     "AdaLoRA": PeftTable(method="adalora", rank=4),
     "(IA)³": PeftTable(method="ia3"),
     "bottleneck adapters": PeftTable(method="adapter", bottleneck=3),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from fedpeft_secure.aggregation import Reads
 from fedpeft_secure.aggregation.choose import STRATEGIES
+from fedpeft_secure.aggregation.fed_sb import CORES
 from fedpeft_secure.aggregation.rules import goes_straight
 from fedpeft_secure.config import Config, TrainingConfig
 from fedpeft_secure.config_file import assigned, parse_config
@@ -111,6 +112,8 @@ def _arm(name: str, base: Config) -> Arm:
         return Arm(name=name, kind=kind, changes={**WHOLE, **own, "privacy.epsilon": "inf"})
     strategy = STRATEGIES[name]()
     changes = {"aggregation.strategy": name}
+    if name == "fed_sb":
+        changes["peft.method"] = CORES
     if goes_straight(strategy) and server_adapts(base.training):
         changes |= STRAIGHT
     if strategy.reads is Reads.INDIVIDUAL:

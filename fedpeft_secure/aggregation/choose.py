@@ -7,6 +7,7 @@ from typing import Final
 from fedpeft_secure.adapters import Role
 from fedpeft_secure.aggregation.adalora import AdaLoRA
 from fedpeft_secure.aggregation.base import Reads, Strategy
+from fedpeft_secure.aggregation.fed_sb import CORES, FedSB, check_cores
 from fedpeft_secure.aggregation.fedask import FedASK
 from fedpeft_secure.aggregation.fedex import FedEx
 from fedpeft_secure.aggregation.fedit import FedIT
@@ -31,6 +32,7 @@ STRATEGIES: Final[Mapping[str, Callable[[], RoundStrategy]]] = {
     "ffa": lambda: OnTensors(strategy=FFA()),
     "fedsvd": lambda: OnTensors(strategy=FedSVD()),
     "rolora": RoLoRAJob,
+    "fed_sb": lambda: OnTensors(strategy=FedSB()),
     "hetlora": lambda: OnFactors(strategy=HetLoRA()),
     "flexlora": lambda: OnFactors(strategy=FlexLoRA()),
     "fedex": lambda: OnFactors(strategy=FedEx()),
@@ -57,7 +59,9 @@ def choose_strategy(config: Config) -> tuple[RoundStrategy, str]:
     if name == "auto":
         name, reason = _best_for(config)
     strategy = OnTensors(strategy=_custom(name)) if ":" in name else _built_in(name, config)
-    if name in STRATEGIES and name not in ANY_METHOD and not config.peft.low_rank:
+    if name == "fed_sb":
+        check_cores(config)
+    elif name in STRATEGIES and name not in ANY_METHOD and not config.peft.low_rank:
         raise ConfigError(
             f"aggregation.strategy: {name!r} needs the factors of LoRA, which peft.method = {config.peft.method!r} has "
             'not; use "fedit" or "auto"'
@@ -72,6 +76,8 @@ def _best_for(config: Config) -> tuple[str, str]:
     """The strategy for "auto", and why."""
     if config.peft.method == "adalora":
         return "adalora", "singular triplets are scored and pruned by the server, from the sums alone"
+    if config.peft.method == CORES:
+        return "fed_sb", "cores between fixed factors are all that is sent, and their mean is exact"
     if not config.peft.low_rank:
         return "fedit", f"{config.peft.method} has no factors, and the mean of its tensors is exact"
     ranks = client_ranks(config)

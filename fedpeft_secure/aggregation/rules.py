@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fedpeft_secure.aggregation.adalora import AdaLoRA
 from fedpeft_secure.aggregation.base import MixedRanks, Reads, Weighing
 from fedpeft_secure.aggregation.controlled import Controlled
+from fedpeft_secure.aggregation.fed_sb import FedSB
 from fedpeft_secure.aggregation.fedit import FedIT
 from fedpeft_secure.aggregation.fedsvd import FedSVD
 from fedpeft_secure.aggregation.ffa import FFA
@@ -19,10 +20,10 @@ from fedpeft_secure.allocation.deal import deal_allotments
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
 
-STEADY = frozenset({"fedit", "ffa"})
+STEADY = frozenset({"fedit", "ffa", "fed_sb"})
 """Strategies whose tensors keep their coordinates from round to round."""
 
-PLAIN_SUMS = (FedIT, FFA, FedSVD, AdaLoRA)
+PLAIN_SUMS = (FedIT, FFA, FedSVD, FedSB, AdaLoRA)
 """Strategies whose clients send the change of what they train, and nothing else."""
 
 PREFIX_SLOTS = frozenset({"ffa", "fedsvd", "hetlora", "fedex", "flora"})

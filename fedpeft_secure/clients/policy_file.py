@@ -49,6 +49,7 @@ class PolicyFile(BaseModel):
         "rslora",
         "dora",
         "vera",
+        "lora_xs",
         "ia3",
         "adapter",
         "bitfit",

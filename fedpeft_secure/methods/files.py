@@ -13,6 +13,7 @@ from fedpeft_secure.errors import ModelError
 from fedpeft_secure.methods import bottleneck
 from fedpeft_secure.methods.base import AdaptedModel
 from fedpeft_secure.methods.base_delta import save_base
+from fedpeft_secure.methods.lora_xs import as_factors
 from fedpeft_secure.methods.prefixed import PrefixedModel
 from fedpeft_secure.methods.selected import SelectedModel
 from fedpeft_secure.methods.state import ADAPTER, PREFIX, named_trainable, spec_of, write_state
@@ -38,8 +39,8 @@ def save_adapter(model: AdaptedModel, state: AdapterState, folder: Path) -> None
 
 
 def _in_file(model: AdaptedModel, state: AdapterState) -> AdapterState:
-    """The values of the adapter alone, without what strategies send beside it."""
-    return AdapterState({name: state[name] for name in named_trainable(model)})
+    """The values of the adapter alone, without what strategies send beside it; cores as the factors that they make."""
+    return as_factors(model, AdapterState({name: state[name] for name in named_trainable(model)}))
 
 
 def load_adapter(base: nn.Module, folder: Path) -> AdaptedModel:

@@ -8,7 +8,20 @@ from torch import nn
 from fedpeft_secure.adapters import AdapterSpec
 from fedpeft_secure.config import PeftTable
 from fedpeft_secure.errors import ModelError
-from fedpeft_secure.methods import adalora, bitfit, bottleneck, dora, full, head, ia3, lora, prefix, prompt, vera
+from fedpeft_secure.methods import (
+    adalora,
+    bitfit,
+    bottleneck,
+    dora,
+    full,
+    head,
+    ia3,
+    lora,
+    lora_xs,
+    prefix,
+    prompt,
+    vera,
+)
 from fedpeft_secure.methods.base import AdaptedModel, MethodOptions, Wrap
 
 METHODS: Mapping[str, Wrap] = {
@@ -16,6 +29,7 @@ METHODS: Mapping[str, Wrap] = {
     "rslora": lora.wrap,
     "dora": dora.wrap,
     "vera": vera.wrap,
+    "lora_xs": lora_xs.wrap,
     "adalora": adalora.wrap,
     "ia3": ia3.wrap,
     "adapter": bottleneck.wrap,

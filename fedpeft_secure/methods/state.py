@@ -25,6 +25,9 @@ PREFIX = "base_model.prefix.weight"
 BOTTLENECK = ".adapter_"
 """In the names of all that a bottleneck adapter adds."""
 
+CORE = ".core.weight"
+"""The end of the name of what LoRA-XS trains, inside what stands in the place of LoRA's B."""
+
 RANK_COUNT = f".ranknum.{ADAPTER}"
 """AdaLoRA's constant number of triplets, a parameter that nobody trains."""
 
@@ -88,6 +91,8 @@ def public_name(name: str) -> str:
 
 
 def _role(public: str) -> Role:
+    if public.endswith(CORE):
+        return Role.BODY
     if ".lora_A." in public:
         return Role.LORA_A
     if ".lora_B." in public:

@@ -12,7 +12,19 @@ class PeftTable(Table):
 
     method: (
         Literal[
-            "lora", "rslora", "dora", "vera", "adalora", "ia3", "adapter", "bitfit", "prefix", "prompt", "full", "head"
+            "lora",
+            "rslora",
+            "dora",
+            "vera",
+            "lora_xs",
+            "adalora",
+            "ia3",
+            "adapter",
+            "bitfit",
+            "prefix",
+            "prompt",
+            "full",
+            "head",
         ]
         | Custom
     ) = "lora"
@@ -22,7 +34,7 @@ class PeftTable(Table):
     """The rank of the factors; where clients differ (`allocation`), the largest."""
 
     alpha: Positive = 16.0
-    """The scale of the factors' product: α / rank for LoRA, α / √rank for rsLoRA."""
+    """The scale of the factors' product: α / √rank for rsLoRA, α / rank else."""
 
     targets: tuple[str, ...] = ("query", "value")
     """The linear modules that get factors, by the names of BERT, which are translated for other architectures."""
@@ -51,7 +63,7 @@ class PeftTable(Table):
     def description(self) -> str:
         """The method and what it depends on, in words."""
         details = [self.method]
-        if self.low_rank or self.method in ("vera", "adalora"):
+        if self.low_rank or self.method in ("vera", "lora_xs", "adalora"):
             details += [f"rank {self.rank}", ", ".join(self.targets)]
         if self.method in ("prefix", "prompt"):
             details.append(f"{self.virtual_tokens} virtual tokens")

@@ -39,6 +39,7 @@ def test_one_step_more_than_affordable_is_one_too_many(sigma, rate, target):
     assert steps == 300 or spent[1] > target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sigma", "target", "steps"), [(1.0, 8.0, 24)])
 def test_prv_and_pld_agree_on_rates_and_steps(sigma, target, steps):
     rates = {

@@ -460,6 +460,7 @@ def test_the_default_model_and_data_on_a_small_cohort(tmp_path):
         "training.sample_rate": 0.01,
         "training.nominal_batch": 8,
         "data.test_fraction": 0.02,
+        "model.max_length": 32,
     }
     overrides = [f"{key}={value}" for key, value in small.items()]
     from fedpeft_secure.config_file import load_config

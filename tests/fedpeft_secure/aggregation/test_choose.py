@@ -48,6 +48,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_strategy_is_found_by_its_name(name: str, tiny_config: MakeConfig) -> None:
     settings = {"training.server_optimizer": "sgd", "training.server_learning_rate": 1.0, "privacy.epsilon": "inf"}
     settings["secure_sum.protocol"] = "plain" if name == "flora" else "masked"
+    settings["peft.method"] = "lora_xs" if name == "fed_sb" else "lora"
     strategy, reason = choose_strategy(tiny_config({**settings, "aggregation.strategy": name}))
     assert strategy.name == name
     assert reason == "named in the configuration"
@@ -74,8 +75,8 @@ def test_an_unknown_name_lists_what_there_is(tiny_config: MakeConfig) -> None:
     with pytest.raises(ConfigError) as caught:
         choose_strategy(tiny_config({"aggregation.strategy": "fedavg"}))
     assert str(caught.value) == (
-        "aggregation.strategy: no strategy 'fedavg'; there are auto, fedit, ffa, fedsvd, rolora, hetlora, flexlora, "
-        "fedex, lora_fair, fedask, product_sketch, flora, rank_slots, fedsa, fedper, "
+        "aggregation.strategy: no strategy 'fedavg'; there are auto, fedit, ffa, fedsvd, rolora, fed_sb, hetlora, "
+        "flexlora, fedex, lora_fair, fedask, product_sketch, flora, rank_slots, fedsa, fedper, "
         'or "package.module:Name" for your own'
     )
 
@@ -153,3 +154,27 @@ def test_strategies_on_factors_refuse_methods_without(tiny_config, name):
     with pytest.raises(ConfigError, match=rf"^aggregation.strategy: '{name}' needs the factors of LoRA.*; use"):
         choose_strategy(tiny_config({"peft.method": "bitfit", "aggregation.strategy": name}))
     assert choose_strategy(tiny_config({"peft.method": "rslora", "aggregation.strategy": name}))[0].name == name
+
+
+@pytest.mark.parametrize("epsilon", [8.0, "inf"])
+def test_cores_are_summed_as_cores(tiny_config, epsilon):
+    settings = {"peft.method": "lora_xs", "privacy.epsilon": epsilon}
+    strategy, reason = choose_strategy(tiny_config(settings))
+    assert (strategy.name, strategy.scales) == ("fed_sb", False)
+    assert "their mean is exact" in reason
+    for setting in ({"aggregation.sent_share": 0.5}, {"training.control_variates": True}):
+        assert choose_strategy(tiny_config({**settings, **setting}))[0].name == "fed_sb"
+
+
+@pytest.mark.parametrize("method", ["lora", "adalora", "bitfit"])
+def test_without_cores_there_is_no_fed_sb(tiny_config, method):
+    with pytest.raises(
+        ConfigError, match=rf'^aggregation.strategy: "fed_sb" .*{method}.*; set peft.method = "lora_xs"'
+    ):
+        choose_strategy(tiny_config({"peft.method": method, "aggregation.strategy": "fed_sb"}))
+
+
+@pytest.mark.parametrize("name", ["ffa", "product_sketch"])
+def test_cores_have_no_factors_for_others(tiny_config, name):
+    with pytest.raises(ConfigError, match=rf"^aggregation.strategy: '{name}' needs the factors of LoRA.*; use"):
+        choose_strategy(tiny_config({"peft.method": "lora_xs", "aggregation.strategy": name}))
