@@ -12,14 +12,12 @@ from itertools import combinations
 
 import numpy as np
 
+from attacks.base import Floats
 from attacks.inversion.explaining import Batch, Explainer
 from attacks.inversion.hidden import Sentence
 
-Move = Callable[[Sentence, Batch], Iterator[Sentence]]
-"""A sentence, and those beside it → sentences that differ from it in one way."""
-
-SPREADS = (1, 4)
-"""Best words of a place that a start is drawn from."""
+Move = Callable[[Sentence], Iterator[Sentence]]
+"""A sentence → those that differ from it in one way."""
 
 STARTS, TRIED, SWEEPS = 4, 14, 2
 """Climbs towards another sentence, words tried at a place in them, and passes over the places."""
@@ -44,12 +42,14 @@ class BatchSearch:
     Args:
         explainer: judges batches.
         words: that the update has, without special ones.
+        log_ratio: evidence for each token at each position, shape (V, P): what is tried first.
         longest: words of a text at most.
         first, last: the special tokens around a text.
     """
 
     explainer: Explainer = field(repr=False)
     words: tuple[int, ...] = field(repr=False)
+    log_ratio: Floats = field(repr=False)
     longest: int
     first: int
     last: int
@@ -77,33 +77,34 @@ class BatchSearch:
         for index, one in enumerate(batch):
             others = (*batch[:index], *batch[index + 1 :])
             own = self.explainer.gains(others, [(one,)])[0]
-            rivals = self.explainer.gains(others, [(rival,) for rival in self._neighbours(one, others)])
+            rivals = self.explainer.gains(others, [(rival,) for rival in self._neighbours(one)])
             if own < MARGIN or own - rivals.max(initial=-np.inf) < MARGIN:
                 return False
         return True
 
     def _starts(self, batch: Batch, rng: np.random.Generator) -> list[Sentence]:
-        """For every length words that explain what is left; those that do so best together."""
-        likely, starts = self._likely(batch), []
+        """For every length likely words that no sentence has at their place; those that explain most."""
+        starts = []
         for length in range(1, self.longest + 1):
-            for spread in SPREADS:
-                words = [places[int(rng.integers(min(spread, len(places))))] for places in likely[:length]]
+            for spread in (1, 6):
+                words = []
+                for place in range(1, length + 1):
+                    used = {one[place] for one in batch if place < len(one)}
+                    free = [word for word in self._likely(place) if word not in used] or self._likely(place)
+                    words.append(free[int(rng.integers(min(spread, len(free))))])
                 starts.append((self.first, *words, self.last))
         gains = self.explainer.gains(batch, [(start,) for start in starts])
         return [starts[index] for index in np.argsort(-gains)[:STARTS]]
 
-    def _likely(self, others: Batch) -> list[list[int]]:
-        """For each place the words that explain most beside `others`, the best first."""
-        repeated = [(self.first, *[word] * self.longest, self.last) for word in self.words]
-        gains = self.explainer.single_gains(others, repeated)[:, 1:-1]
-        return [[self.words[index] for index in np.argsort(-column)[:TRIED]] for column in gains.T]
+    def _likely(self, place: int) -> list[int]:
+        return sorted(self.words, key=lambda word: -self.log_ratio[word, place])
 
     def _climb(self, sentence: Sentence, others: Batch) -> tuple[Sentence, float]:
-        best, likely = float(self.explainer.gains(others, [(sentence,)])[0]), self._likely(others)
+        best = float(self.explainer.gains(others, [(sentence,)])[0])
         for _ in range(SWEEPS):
             before = sentence
             for place in range(1, len(sentence) - 1):
-                options = [_put(sentence, place, word) for word in likely[place - 1]]
+                options = [_put(sentence, place, word) for word in self._likely(place)[:TRIED]]
                 sentence, best = self._better(sentence, best, options, others)
             if sentence == before:
                 break
@@ -135,7 +136,7 @@ class BatchSearch:
     def _moved(self, sentence: Sentence, others: Batch, moves: Sequence[Move]) -> Sentence:
         gain = float(self.explainer.gains(others, [(sentence,)])[0])
         for move in moves:
-            sentence, gain = self._better(sentence, gain, [*move(sentence, others)], others)
+            sentence, gain = self._better(sentence, gain, [*move(sentence)], others)
         return sentence
 
     def _needed(self, batch: Batch) -> Batch:
@@ -160,17 +161,16 @@ class BatchSearch:
     def _moves(self) -> tuple[Move, ...]:
         return _shorter, self._substituted, _swapped, self._longer
 
-    def _neighbours(self, one: Sentence, others: Batch) -> list[Sentence]:
-        return [*dict.fromkeys(rival for move in self._moves for rival in move(one, others) if rival != one)]
+    def _neighbours(self, one: Sentence) -> list[Sentence]:
+        return [*dict.fromkeys(rival for move in self._moves for rival in move(one) if rival != one)]
 
-    def _likelier(self, one: Sentence, others: Batch) -> Iterator[Sentence]:
-        likely = self._likely(others)
-        return (_put(one, place, word) for place in range(1, len(one) - 1) for word in likely[place - 1])
+    def _likelier(self, one: Sentence) -> Iterator[Sentence]:
+        return (_put(one, place, word) for place in range(1, len(one) - 1) for word in self._likely(place)[:TRIED])
 
-    def _substituted(self, one: Sentence, _: Batch) -> Iterator[Sentence]:
+    def _substituted(self, one: Sentence) -> Iterator[Sentence]:
         return (_put(one, place, word) for place in range(1, len(one) - 1) for word in self.words)
 
-    def _longer(self, one: Sentence, _: Batch) -> Iterator[Sentence]:
+    def _longer(self, one: Sentence) -> Iterator[Sentence]:
         if len(one) - 2 >= self.longest:
             return iter(())
         return ((*one[:place], word, *one[place:]) for place in range(1, len(one)) for word in self.words)
@@ -180,13 +180,13 @@ def _put(one: Sentence, place: int, word: int) -> Sentence:
     return (*one[:place], word, *one[place + 1 :])
 
 
-def _shorter(one: Sentence, _: Batch) -> Iterator[Sentence]:
+def _shorter(one: Sentence) -> Iterator[Sentence]:
     """Without one stretch of words; one word is left at least."""
     ends = range(1, len(one))
     return ((*one[:i], *one[j:]) for i, j in combinations(ends, 2) if j - i < len(one) - 2)
 
 
-def _swapped(one: Sentence, _: Batch) -> Iterator[Sentence]:
+def _swapped(one: Sentence) -> Iterator[Sentence]:
     return (
         (*one[:i], one[j], *one[i + 1 : j], one[i], *one[j + 1 :]) for i, j in combinations(range(1, len(one) - 1), 2)
     )

@@ -72,22 +72,6 @@ class Explainer:
                 total[where] += _explained(factor, given, rows) - COST * len(factor.observed) * tokens
         return total
 
-    def single_gains(self, others: Batch, sentences: Sequence[Sentence]) -> Floats:
-        """What each token explains by itself of the first layer beside `others`; a guide as to what is missing.
-
-        Args:
-            others: sentences that are taken as given.
-            sentences: all of the same length.
-
-        Returns:
-            Shape (sentences, tokens), in variances of the noise.
-        """
-        self._learn([*others, *sentences])
-        first = min(self.factors)
-        given = _basis(self._rows(others, first)) if others else None
-        tokens = self._rows(tuple(sentences), first)
-        return _explained(self.factors[first], given, tokens[:, None]).reshape(len(sentences), -1)
-
     def left_over(self, batch: Batch) -> dict[int, float]:
         """What a batch does not explain of each layer, as a multiple of the noise: near 1 for the right one."""
         return {layer: rest for layer, (rest, _) in self._rest(batch).items()}

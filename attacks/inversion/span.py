@@ -186,7 +186,7 @@ class SpanInversion:
         """
         explainer, words = self._explainer(view), self._words(layer, evidence)
         if explainer is not None and words is not None:
-            return self._explain(layer, words, explainer, rng)
+            return self._explain(layer, evidence, words, explainer, rng)
         found = self._assemble(layer, evidence, later, rng)
         if self.echo is None or not found:
             return found
@@ -229,6 +229,7 @@ class SpanInversion:
     def _explain(
         self,
         layer: LayerFactors,
+        evidence: Evidence,
         words: tuple[int, ...],
         explainer: Explainer,
         rng: np.random.Generator,
@@ -239,6 +240,7 @@ class SpanInversion:
         search = BatchSearch(
             explainer=explainer,
             words=plain,
+            log_ratio=evidence.log_ratio,
             longest=max(last_place(self._near(layer), explainer.factors[0], words) - FRAME + 1 + SPARE_PLACES, 1),
             first=self.special.first,
             last=self.special.last,

@@ -19,6 +19,7 @@ def search(*batch: Sentence, stddev: float = STDDEV, seed: int = 0) -> BatchSear
     return BatchSearch(
         explainer=explainer(*batch, stddev=stddev, seed=seed),
         words=words,
+        log_ratio=np.random.default_rng(seed).normal(size=(24, 12)),
         longest=max(map(len, batch)) - 2,
         first=1,
         last=2,

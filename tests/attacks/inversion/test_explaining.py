@@ -70,13 +70,6 @@ def test_what_is_not_there_or_there_already_gains_nothing() -> None:
     assert own.gains((ONE, OTHER), [(ONE,)])[0] < 0
 
 
-def test_single_words_gain_where_they_stand_and_where_they_are_missing() -> None:
-    gains = explainer(ONE, OTHER).single_gains((ONE,), [(1, 13, 13, 2), (1, 10, 10, 2)])
-    assert gains.shape == (2, 4)
-    assert gains[0, 1] > gains[0, 2]
-    assert np.allclose([gains[0, 0], gains[1, 1]], 0.0)
-
-
 def test_sentences_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     own = explainer(ONE)
     own.gains((), [(ONE,), (OTHER,)])
