@@ -36,6 +36,25 @@ def roc(members: ArrayLike, non_members: ArrayLike) -> RocCurve:
     return RocCurve(false_positive_rate=fpr, true_positive_rate=tpr)
 
 
+def corners(curve: RocCurve, *, members: int, non_members: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(true positives, false positives) at the corners of a curve, as counts; points on straight steps are left out.
+
+    Args: members, non_members: how many scores of either kind made the curve.
+    """
+    true = np.rint(curve.true_positive_rate * members).astype(np.int64)
+    false = np.rint(curve.false_positive_rate * non_members).astype(np.int64)
+    kept = np.concatenate([[True], (np.diff(true, 2) != 0) | (np.diff(false, 2) != 0), [True]])
+    return tuple(true[kept].tolist()), tuple(false[kept].tolist())
+
+
+def curve_of(true_positives: tuple[int, ...], false_positives: tuple[int, ...]) -> RocCurve:
+    """The curve with these corners; the last counts are everybody."""
+    return RocCurve(
+        false_positive_rate=np.array(false_positives) / false_positives[-1],
+        true_positive_rate=np.array(true_positives) / true_positives[-1],
+    )
+
+
 def area(curve: RocCurve) -> float:
     """The area under the curve: the chance that a member scores above a non-member, a tie counting half.
 

@@ -7,7 +7,7 @@ import numpy as np
 import secagg
 from attacks.base import Floats, Granularity, ThreatModel, View
 from attacks.errors import ViewTooWeakError
-from fedpeft_secure.adapters import AdapterSpec
+from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.engines.rounds import TRAIN
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.secure_sums import secure_sum, sum_plan
@@ -23,6 +23,7 @@ def read_view(
     directory: secagg.KeyDirectory,
     noise_multipliers: Mapping[str, float],
     covered: Mapping[str, tuple[tuple[int, int], ...]] | None = None,
+    start: AdapterState | None = None,
 ) -> View:
     """What `threat` learns from the messages of one round.
 
@@ -34,12 +35,13 @@ def read_view(
         directory: the clients' public keys.
         noise_multipliers: every client's σ/C; public.
         covered: what each client fills of the vector, if not all of it.
+        start: the public adapter before the first round, of which downloads may be changes.
 
     Raises:
         ViewTooWeakError: If the target's message is hidden by the secure sum.
     """
     requests = transcript.between(sender=secagg.SERVER, phase=TRAIN)
-    plan, before = unpack_request(requests[0].payload, adapter)
+    plan, before = unpack_request(requests[0].payload, adapter, start=start)
     sums = sum_plan(plan, dim=trained.size, directory=directory, covered=covered)
     if threat.target is None:
         aggregate = secagg.replay_aggregate(secure_sum(plan), sums, transcript, directory=directory)

@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.allocation.allotment import Allotment
 from fedpeft_secure.config import Fraction, Rate, TrainingConfig
+from fedpeft_secure.downloads import MAGIC, pack_delta, unpack_delta
 from fedpeft_secure.errors import FedPeftError, PolicyError
 
 Index = Annotated[int, Field(ge=0, lt=2**31)]
@@ -214,14 +215,28 @@ class RoundPlan(Announced):
         return self.noise_multiplier * (math.sqrt(dim) + 5) / self.nominal_batch
 
 
-def pack_request(plan: RoundPlan, state: AdapterState) -> bytes:
-    """The message from the server to each client: the plan as JSON, then the adapter as safetensors."""
+def pack_request(plan: RoundPlan, state: AdapterState, *, start: AdapterState | None = None) -> bytes:
+    """The message from the server to each client: the plan as JSON, then the adapter.
+
+    Args:
+        plan: of the round.
+        state: the adapter.
+        start: that before the first round, if only the change since is to be sent; None for the whole.
+    """
     header = plan.model_dump_json().encode()
-    return struct.pack(">I", len(header)) + header + state.to_bytes()
+    body = state.to_bytes() if start is None else pack_delta(state, start)
+    return struct.pack(">I", len(header)) + header + body
 
 
-def unpack_request(payload: bytes, spec: AdapterSpec) -> tuple[RoundPlan, AdapterState]:
+def unpack_request(
+    payload: bytes, spec: AdapterSpec, *, start: AdapterState | None = None
+) -> tuple[RoundPlan, AdapterState]:
     """Reads `pack_request` strictly and checks that the adapter is the one that the plan names.
+
+    Args:
+        payload: a whole adapter, or the change since `start`.
+        spec: the structure of the adapter.
+        start: the adapter before the first round, as the reader derived it; without it changes are refused.
 
     Raises:
         PolicyError: If anything is malformed or the model is not the announced one.
@@ -232,12 +247,20 @@ def unpack_request(payload: bytes, spec: AdapterSpec) -> tuple[RoundPlan, Adapte
     except ValidationError as error:
         raise PolicyError("the server's request holds no valid round plan") from error
     try:
-        state = AdapterState.from_bytes(payload[4 + length :], spec)
+        state = _read_state(payload[4 + length :], spec, start)
     except FedPeftError as error:
         raise PolicyError(f"the server's request holds no valid adapter: {error}") from error
     if state.digest().hex() != plan.model_hash:
         raise PolicyError("the server sent a model other than the one that its plan names")
     return plan, state
+
+
+def _read_state(data: bytes, spec: AdapterSpec, start: AdapterState | None) -> AdapterState:
+    if not data.startswith(MAGIC):
+        return AdapterState.from_bytes(data, spec)
+    if start is None:
+        raise FedPeftError("it is a change of an adapter that this party does not have")
+    return unpack_delta(data, start, spec)
 
 
 def pack_next(plan: RoundPlan, earlier: tuple[np.ndarray, ...]) -> bytes:

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 Number = Annotated[
     float,
@@ -143,6 +143,39 @@ class RecoveredText(Record):
     recovered: str
 
 
+class Estimate(Record):
+    """A measure with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class RocRecord(Record):
+    """How a membership attack's scores told members from non-members: the corners of its ROC curve, as counts.
+
+    Corners run from nobody called a member to everybody; rates are counts divided by `members` and `non_members`.
+    """
+
+    members: int = Field(ge=1)
+    non_members: int = Field(ge=1)
+    true_positives: tuple[int, ...]
+    false_positives: tuple[int, ...]
+    tpr_at_1_percent: Estimate
+    tpr_at_01_percent: Estimate
+    advantage: Estimate
+    advantage_null: float = Field(description="of the null control: a search over thresholds lies above 0 by chance")
+
+    @model_validator(mode="after")
+    def _is_a_curve(self) -> "RocRecord":
+        for counts, whole in ((self.true_positives, self.members), (self.false_positives, self.non_members)):
+            if not counts or counts[0] != 0 or counts[-1] != whole or list(counts) != sorted(counts):
+                raise ValueError("the counts of a ROC curve must rise from 0 to the number of examples")
+        if len(self.true_positives) != len(self.false_positives):
+            raise ValueError("a ROC curve needs as many true as false positive counts")
+        return self
+
+
 class AttackRow(Record):
     """One attack under one view: never without its null control and interval."""
 
@@ -158,6 +191,7 @@ class AttackRow(Record):
     token_budget: int | None = None
     tokens_present: int | None = None
     texts: tuple[RecoveredText, ...] = ()
+    roc: RocRecord | None = Field(default=None, description="of membership attacks")
 
 
 class Environment(Record):

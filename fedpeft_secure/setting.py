@@ -25,6 +25,7 @@ from fedpeft_secure.clients.memory import memory_file
 from fedpeft_secure.clients.personal import PersonalValues, personal_folder
 from fedpeft_secure.clients.policy import ClientPolicy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
+from fedpeft_secure.clients.trainer import Trainer
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.events import Listener, Notice, PhaseStarted
@@ -180,26 +181,39 @@ def divide(texts: LabelledTexts, config: Config, client: str) -> tuple[LabelledT
 
 def build_client(setting: Setting, client: str, holdings: Holdings) -> Client:
     """One participant of the run."""
-    config, decided = setting.config, setting.decided
+    trainer = build_trainer(setting, client, texts=holdings.texts, ledger_path=holdings.ledger_path)
     return Client(
         name=client,
-        examples=replace(
-            setting.tokenise(holdings.texts),
-            groups=group_indices(holdings.texts, config, client),
-        ),
-        budget=setting.budget(client),
+        examples=trainer.examples,
+        budget=trainer.budget,
         policy=holdings.policy,
-        privacy=config.privacy,
-        backbone=setting.backbone,
-        strategy=decided.strategy,
+        privacy=setting.config.privacy,
+        backbone=trainer.backbone,
+        strategy=trainer.strategy,
         ledger=holdings.ledger,
-        randomness=_randomness(config, client),
+        randomness=trainer.randomness,
         identity=holdings.identity,
         directory=holdings.directory,
-        physical_batch=decided.physical_batches.get(client, config.training.physical_batch),
+        physical_batch=trainer.physical_batch,
         memory_file=memory_file(holdings.ledger_path, client),
-        own=PersonalValues(folder=personal_folder(holdings.ledger_path, run=setting.run, client=client)),
+        own=trainer.own,
         held_out=setting.tokenise(holdings.held_out) if len(holdings.held_out) else None,
+        start=setting.start,
+    )
+
+
+def build_trainer(setting: Setting, client: str, *, texts: LabelledTexts, ledger_path: Path) -> Trainer:
+    """The part of a participant that trains; `texts` and `ledger_path` as in `Holdings`."""
+    config, decided = setting.config, setting.decided
+    return Trainer(
+        name=client,
+        examples=replace(setting.tokenise(texts), groups=group_indices(texts, config, client)),
+        budget=setting.budget(client),
+        backbone=setting.backbone,
+        strategy=decided.strategy,
+        randomness=_randomness(config, client),
+        physical_batch=decided.physical_batches.get(client, config.training.physical_batch),
+        own=PersonalValues(folder=personal_folder(ledger_path, run=setting.run, client=client)),
     )
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attacks.base import Floats
 from attacks.errors import AttackError
+from attacks.intervals import bootstrap_two
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.server.evaluation import predict
@@ -33,12 +35,15 @@ class Exposures:
 
     Args:
         mean: exposure in bits.
+        low, high: ends of its 95 % bootstrap interval over the secrets.
         null: the same of codes that were planted nowhere; the mean of a uniform rank is close to 1.44 bits.
         most: log₂ of the number of candidates.
         secrets: how many.
     """
 
     mean: float
+    low: float
+    high: float
     null: float
     most: float
     secrets: int
@@ -80,9 +85,20 @@ def secret_exposures(
         gains = before - after
         found.append(exposure(rank=_rank(gains[0], gains[1:candidates]), candidates=candidates))
         null.append(exposure(rank=_rank(gains[1], gains[2:]), candidates=candidates))
+    low, high = bootstrap_two(_mean_of_first, np.array(found), np.array(null), rng=rng)
+    mean = float(np.mean(found))
     return Exposures(
-        mean=float(np.mean(found)), null=float(np.mean(null)), most=math.log2(candidates), secrets=len(planted)
+        mean=mean,
+        low=min(float(low[0]), mean),
+        high=max(float(high[0]), mean),
+        null=float(np.mean(null)),
+        most=math.log2(candidates),
+        secrets=len(planted),
     )
+
+
+def _mean_of_first(first: Floats, _: Floats) -> Floats:
+    return np.array([first.mean()])
 
 
 def _rank(own: float, others: np.ndarray) -> int:

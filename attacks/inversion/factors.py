@@ -75,7 +75,8 @@ def read_layer(view: View, layer: int, *, relative_precision: float) -> LayerFac
     modules = [module for module in view.trained.modules if layer_of(module) == layer]
     if not modules:
         raise NotApplicableError(
-            f"span inversion reads query, key or value of layer {layer}; none of them is among peft.targets here"
+            f"span inversion reads query, key or value of layer {layer}; none of them is trained here (peft.targets, "
+            "peft.layers)"
         )
     values = unflatten(view.observed, view.trained)
     left, stacked, weights = [], [], []

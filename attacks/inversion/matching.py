@@ -63,16 +63,26 @@ class MatchingInversion:
         Nothing is claimed: no threshold tells a good match from a bad one. There is no token budget either.
 
         Raises:
-            NotApplicableError: If the model has no table of words.
+            NotApplicableError: If the model has no table of words or no head, or the client took other steps.
         """
+        if self.backbone.answers == "words":
+            raise NotApplicableError("gradient matching fits texts to the gradient of a classification head")
+        plan = view.plan.for_client(view.contributors[0])
+        if plan.optimizer != "sgd" or plan.local_steps > 1:
+            raise NotApplicableError(
+                "gradient matching reads an update of one step of SGD (training.optimizer, training.local_steps)"
+            )
         self.backbone.load(view.before)
-        table = _word_table(self.backbone.model)
+        methods.train_only(self.backbone.model, view.trained)
+        table = word_table(self.backbone.model)
+        # A private client divides the sum over its sample by a public number, others by that of their examples.
+        divisor = plan.nominal_batch if plan.private else 1
         target = {
-            name: torch.tensor(-value / view.plan.learning_rate, dtype=torch.float32)
+            name: torch.tensor(-divisor * value / plan.learning_rate, dtype=torch.float32, device=table.weight.device)
             for name, value in unflatten(view.observed, view.trained).items()
         }
         weights = table.weight.detach()
-        chosen = torch.tensor(rng.choice(len(weights), self.words))
+        chosen = torch.tensor(rng.choice(len(weights), self.words), device=weights.device)
         vectors = weights[chosen].clone().requires_grad_(True)
         optimizer = torch.optim.Adam([vectors], lr=self.step_size)
         for step in range(self.steps):
@@ -99,10 +109,11 @@ class MatchingInversion:
     def _gradient(self, vectors: Tensor, table: nn.Embedding, names: list[str]) -> dict[str, Tensor]:
         model = self.backbone.model
         trained = {methods.public_name(name): p for name, p in model.named_parameters() if p.requires_grad}
-        ids = torch.tensor([[self.special.first, *[self.special.padding] * self.words, self.special.last]])
+        frame = [self.special.first, *[self.special.padding] * self.words, self.special.last]
+        ids = torch.tensor([frame], device=table.weight.device)
         with sdpa_kernel(SDPBackend.MATH), _in_place_of_words(table, vectors):
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-            loss = nn.functional.cross_entropy(logits, torch.tensor([self.label]))
+            loss = nn.functional.cross_entropy(logits, torch.tensor([self.label], device=logits.device))
             found = torch.autograd.grad(loss, [trained[name] for name in names], create_graph=True)
         return dict(zip(names, found, strict=True))
 
@@ -111,7 +122,7 @@ class MatchingInversion:
         weights = table.weight.detach()
 
         def cost(candidate: Tensor) -> float:
-            prior = self.log_prior[self._nearest(candidate, weights)].mean()
+            prior = float(self.log_prior[self._nearest(candidate, weights)].mean())
             return float(self._loss(candidate, table, target).detach()) - LAMP_PRIOR * prior
 
         best = cost(vectors.detach().clone())
@@ -143,7 +154,12 @@ def _in_place_of_words(table: nn.Embedding, vectors: Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def _word_table(model: nn.Module) -> nn.Embedding:
+def word_table(model: nn.Module) -> nn.Embedding:
+    """The model's embeddings of words.
+
+    Raises:
+        NotApplicableError: If it has not one table of them.
+    """
     for name, module in model.named_modules():
         if name.endswith(("word_embeddings", "embed_tokens", "shared", "wte")) and isinstance(module, nn.Embedding):
             return module

@@ -3,6 +3,7 @@
 from attacks.membership.fedmia import FedMia
 from attacks.membership.lira import lira
 from attacks.membership.loss import CalibratedMembership, LossMembership
+from attacks.membership.min_k import MinKMembership
 from attacks.membership.plots import roc_figure
 from attacks.membership.scoring import MembershipGuess, MembershipTruth, Separation, separation
 from attacks.membership.shadow_attacks import LiraMembership, QuantileMembership, RmiaMembership
@@ -25,6 +26,7 @@ __all__ = [
     "LossMembership",
     "MembershipGuess",
     "MembershipTruth",
+    "MinKMembership",
     "QuantileMembership",
     "RmiaMembership",
     "Separation",

@@ -6,7 +6,8 @@ import numpy as np
 
 from attacks.base import Floats, Score, score
 from attacks.intervals import bootstrap_two
-from attacks.roc import advantage, area, roc, tpr_at
+from attacks.roc import advantage, area, corners, roc, tpr_at
+from fedpeft_secure.result import Estimate, RocRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -61,11 +62,27 @@ def separation(members: Floats, non_members: Floats) -> Separation:
 
 @score.register
 def _(guess: MembershipGuess, truth: MembershipTruth) -> Score:
+    return judge(guess, truth)[0]
+
+
+def judge(guess: MembershipGuess, truth: MembershipTruth) -> tuple[Score, RocRecord]:
+    """The score, and the whole curve behind it for reports."""
     members, non_members = guess.scores[truth.members], guess.scores[truth.non_members]
     value = separation(members, non_members)
     control = separation(guess.scores[truth.control], non_members)
     low, high = bootstrap_two(_vector, members, non_members, rng=truth.rng)
-    return Score(
+    true, false = corners(roc(members, non_members), members=members.size, non_members=non_members.size)
+    curve = RocRecord(
+        members=members.size,
+        non_members=non_members.size,
+        true_positives=true,
+        false_positives=false,
+        tpr_at_1_percent=_estimate(value.tpr_at_1_percent, low[1], high[1]),
+        tpr_at_01_percent=_estimate(value.tpr_at_01_percent, low[2], high[2]),
+        advantage=_estimate(value.advantage, low[3], high[3]),
+        advantage_null=control.advantage,
+    )
+    found = Score(
         metric="AUC",
         value=value.auc,
         low=min(float(low[0]), value.auc),
@@ -78,6 +95,12 @@ def _(guess: MembershipGuess, truth: MembershipTruth) -> Score:
             f"{members.size} members, {non_members.size} non-members",
         ),
     )
+    return found, curve
+
+
+def _estimate(value: float, low: float, high: float) -> Estimate:
+    """With an interval that holds the value: percentiles of resamples need not."""
+    return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))
 
 
 def _vector(members: Floats, non_members: Floats) -> Floats:

@@ -39,6 +39,7 @@ class Case:
         transcript: of the attacked round; None where only replays are looked at.
         plan: of that round.
         before: the adapter that was sent out in it.
+        final: the adapter after the last round; None where nothing was trained.
         shows_text: whether recovered text may be reported.
     """
 
@@ -46,6 +47,7 @@ class Case:
     transcript: secagg.Transcript | None = field(repr=False)
     plan: RoundPlan
     before: AdapterState = field(repr=False)
+    final: AdapterState | None = field(default=None, repr=False)
     shows_text: bool
 
     @property
@@ -108,13 +110,16 @@ class Case:
 
     def _view(self, federation: Federation, transcript: secagg.Transcript, threat: ThreatModel) -> View:
         spec = federation.backbone.spec
-        plan, before = unpack_request(transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload, spec)
+        plan, before = unpack_request(
+            transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload, spec, start=federation.start
+        )
         layout = federation.strategy.layout(RoundContext(plan=plan, spec=spec, state=before), ())
         sent = {block.owner for block in layout.blocks}
         return read_view(
             transcript,
             threat,
             adapter=spec,
+            start=federation.start,
             trained=AdapterSpec(entries=tuple(entry for entry in spec.entries if entry.name in sent)),
             covered=layout.covered,
             directory=federation.keys.directory,
@@ -133,12 +138,13 @@ def open_case(trained: TrainedRun) -> Case:
         raise AttackError(f"{trained.directory.transcript} holds no recorded round; attacks need one")
     transcript = secagg.Transcript.load(recorded[-1])
     request = transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload
-    plan, before = unpack_request(request, trained.federation.backbone.spec)
+    plan, before = unpack_request(request, trained.federation.backbone.spec, start=trained.federation.start)
     return Case(
         federation=trained.federation,
         transcript=transcript,
         plan=plan,
         before=before,
+        final=trained.progress.state if trained.progress.rounds_done else None,
         shows_text=trained.shows_text,
     )
 
@@ -160,7 +166,7 @@ def special_tokens(case: Case) -> SpecialTokens:
     first = tokenizer.bos_token_id if tokenizer.cls_token_id is None else tokenizer.cls_token_id
     last = tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
     if first is None or last is None:
-        raise NotApplicableError("span inversion reads encoders whose texts stand between two special tokens")
+        raise NotApplicableError("inversion reads encoders whose texts stand between two special tokens")
     return SpecialTokens(first=first, last=last, padding=tokenizer.pad_token_id or 0)
 
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from attacks.base import Granularity, View, score
+from attacks.base import Granularity, View
 from attacks.errors import AttackError
-from attacks.membership.scoring import MembershipGuess, MembershipTruth
+from attacks.membership.scoring import MembershipGuess, MembershipTruth, judge
 from attacks.suite.case import VIEWS, Case, not_measured
 from attacks.suite.membership_rules import POPULATION, RULES, Question
 from fedpeft_secure.data import LabelledTexts
@@ -149,7 +149,7 @@ def _row(
     pooled = [np.concatenate([third[group] for third in thirds]) for group in range(3)]
     bounds = np.cumsum([0, *(group.size for group in pooled)])
     members, non_members, control = (np.arange(a, b) for a, b in pairwise(bounds))
-    found = score(
+    found, curve = judge(
         MembershipGuess(scores=np.concatenate(pooled)),
         MembershipTruth(
             members=members,
@@ -168,6 +168,7 @@ def _row(
         high=found.high,
         null=found.null,
         note="; ".join((note, *found.remarks)),
+        roc=curve,
     )
 
 

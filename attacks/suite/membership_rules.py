@@ -9,6 +9,7 @@ from attacks.base import Attack, View, refuse_weaker
 from attacks.errors import NotApplicableError
 from attacks.membership.fedmia import FedMia
 from attacks.membership.loss import CalibratedMembership
+from attacks.membership.min_k import MinKMembership
 from attacks.membership.scoring import MembershipGuess
 from attacks.membership.shadow_attacks import LiraMembership, QuantileMembership, RmiaMembership
 from attacks.membership.shadows import Shadows, train_shadows
@@ -165,6 +166,19 @@ def by_fedmia(question: Question) -> MembershipGuess:
     return attack.run_rounds([{**question.beside, target: question.view}])
 
 
+def by_min_k(question: Question) -> MembershipGuess:
+    """The least likely words of a text, where the model foretells words."""
+    federation = question.case.federation
+    if federation.config.peft.method in ("prefix", "prompt"):
+        raise NotApplicableError("Min-K% reads the language model by itself, and virtual tokens stand outside of it")
+    return ask(
+        MinKMembership(
+            backbone=federation.backbone, candidates=question.tokenise(question.candidates), apply=question.apply
+        ),
+        question,
+    )
+
+
 RULES: Mapping[str, tuple[Rule, str]] = {
     "membership": (by_calibrated_loss, "loss before minus loss after"),
     "update-cosine": (by_update_cosine, "cosine of an example's gradient with the change"),
@@ -173,6 +187,7 @@ RULES: Mapping[str, tuple[Rule, str]] = {
     "rmia": (lambda question: by_rmia(question, mode="online"), f"RMIA, online, {SHADOWS} shadows"),
     "rmia-offline": (lambda question: by_rmia(question, mode="offline"), f"RMIA, offline, {SHADOWS} shadows"),
     "quantile": (by_quantiles, f"quantile regression on {POPULATION} public texts"),
+    "min-k": (by_min_k, "Min-K%: the least likely fifth of the words"),
     "fedmia": (by_fedmia, "FedMIA in one round, against the other attacked messages"),
 }
 """Name → how, and how in words."""

@@ -16,8 +16,8 @@ from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.events import Listener
 from fedpeft_secure.plans import unpack_request
 from fedpeft_secure.result import AttackRow
-from fedpeft_secure.rundir import read_run, shows_text, write_atomically
-from fedpeft_secure.server.checkpoints import Progress
+from fedpeft_secure.rundir import RunDirectory, read_run, shows_text, write_atomically
+from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
 from fedpeft_secure.server.federation import Federation, build_federation
 from fedpeft_secure.server.job import TrainedRun, run_name
 
@@ -50,10 +50,20 @@ def reopened(root: Path, *, overrides: Sequence[str], listen: Listener) -> Itera
     saved = read_run(root)
     config = load_config(saved.directory.config, overrides=overrides)
     with parties(config, run=run_name(saved.directory), listen=listen) as federation:
-        progress = Progress(rounds_done=0, state=federation.start, optimizer=federation.optimizer, records=())
         yield TrainedRun(
-            federation=federation, directory=saved.directory, progress=progress, seconds={}, examples_per_second=0.0
+            federation=federation,
+            directory=saved.directory,
+            progress=_trained(saved.directory, federation),
+            seconds={},
+            examples_per_second=0.0,
         )
+
+
+def _trained(directory: RunDirectory, federation: Federation) -> Progress:
+    """Where training ended; its start where the checkpoints were removed, which only attacks on the model miss."""
+    found = load_checkpoint(directory, federation.backbone.spec, federation.optimizer)
+    start = Progress(rounds_done=0, state=federation.start, optimizer=federation.optimizer, records=())
+    return start if found is None else found
 
 
 def keep_rows(root: Path, rows: tuple[AttackRow, ...]) -> None:
@@ -75,7 +85,7 @@ def sent_out(trained: TrainedRun) -> AdapterState:
     if not recorded:
         raise AttackError(f"{trained.directory.transcript} holds no recorded round; attacks need one")
     request = secagg.Transcript.load(recorded[-1]).between(sender=secagg.SERVER, phase=TRAIN)[0].payload
-    return unpack_request(request, trained.federation.backbone.spec)[1]
+    return unpack_request(request, trained.federation.backbone.spec, start=trained.federation.start)[1]
 
 
 def may_show(federation: Federation) -> bool:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from attacks.suite.case import Case, open_case
+from attacks.suite.matched_texts import matching_rows
 from attacks.suite.members import membership_rows
 from attacks.suite.membership_rules import RULES
+from attacks.suite.secrets import exposure_rows
 from attacks.suite.texts import span_rows
 from fedpeft_secure.events import Listener, Notice, PhaseStarted
 from fedpeft_secure.result import AttackRow
@@ -13,7 +15,11 @@ from fedpeft_secure.server.job import TrainedRun
 
 ATTACKS: Mapping[str, Callable[[Case], tuple[AttackRow, ...]]] = {
     "span": span_rows,
+    "dlg": partial(matching_rows, attack="dlg"),
+    "tag": partial(matching_rows, attack="tag"),
+    "lamp": partial(matching_rows, attack="lamp"),
     **{name: partial(membership_rows, attack=name) for name in RULES},
+    "exposure": exposure_rows,
 }
 """The names of `attacks.run` in the configuration."""
 

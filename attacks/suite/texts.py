@@ -89,11 +89,12 @@ def choose_sentence(case: Case, client: str, *, longest: int, rank: int) -> Labe
 
 
 def _replayed_row(case: Case, attack: SpanInversion, view: ViewName, budget: int) -> AttackRow:
-    longest = max(min(budget - 1, LONGEST), 3)
     recoveries, present = [], []
     for index in range(REPLAYS):
         client = case.plan.cohort[index % len(case.plan.cohort)]
-        texts = {name: choose_sentence(case, name, longest=longest, rank=index) for name in case.plan.cohort}
+        texts = {
+            name: choose_sentence(case, name, longest=longest_for(budget), rank=index) for name in case.plan.cohort
+        }
         seen = case.replay(view, texts, client=client, name=f"span {index}")
         truth = text_truth(case, [texts[name] for name in seen.contributors], name=f"{view} {index}")
         recoveries.append(compare(_guess(attack, seen, case), truth))
@@ -101,7 +102,7 @@ def _replayed_row(case: Case, attack: SpanInversion, view: ViewName, budget: int
     note = f"{REPLAYS} rounds with one sentence a client"
     if view.endswith("-dp") and case.decided_by:
         note = f"{note}; {case.decided_by}"
-    return _row(case, view, recoveries, replay=True, budget=budget, present=max(present), note=note)
+    return text_row(case, ATTACK, view, recoveries, replay=True, budget=budget, present=max(present), note=note)
 
 
 def _own_row(case: Case, attack: SpanInversion) -> AttackRow:
@@ -110,8 +111,9 @@ def _own_row(case: Case, attack: SpanInversion) -> AttackRow:
     names = case.federation.config.client_names
     batches = [case.federation.data.clients[names.index(name)].take(case.batch(name)) for name in seen.contributors]
     truth = text_truth(case, [batch for batch in batches if len(batch)], name="own")
-    return _row(
+    return text_row(
         case,
+        ATTACK,
         case.own_view,
         [compare(guess, truth)],
         replay=False,
@@ -142,20 +144,27 @@ def text_truth(case: Case, batches: Sequence[LabelledTexts], *, name: str) -> Te
     )
 
 
-def _row(
+def longest_for(budget: int) -> int:
+    """Tokens of a replayed sentence at most, special ones included."""
+    return max(min(budget - 1, LONGEST), 3)
+
+
+def text_row(
     case: Case,
+    attack: str,
     view: ViewName,
     recoveries: Sequence[Recovery],
     *,
     replay: bool,
-    budget: int,
+    budget: int | None,
     present: int,
     note: str,
 ) -> AttackRow:
+    """The row of an inversion; `budget` is None for an attack without one."""
     found = summarise(recoveries)
     shown = [RecoveredText(truth=r.truth, recovered=r.recovered) for r in recoveries if replay or r.recovered]
     return AttackRow(
-        attack=ATTACK,
+        attack=attack,
         view=view,
         replay=replay,
         metric=found.metric,

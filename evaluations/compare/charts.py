@@ -1,5 +1,7 @@
 """Pictures of a comparison: who is how accurate, by how much it differs, and at what upload."""
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -12,6 +14,15 @@ from evaluations.report.charts import INK, MUTED, PALETTE, blank_figure, finishe
 from evaluations.report.elements import Chart
 from evaluations.report.stills import COLOURS, blank_axes, stills
 from evaluations.report.stills import MUTED as GREY
+
+PLACES = ("middle right", "middle left", "top right", "bottom left")
+"""Of labels beside dots, in the order in which neighbours take them."""
+
+NEAR = 0.06
+"""Share of the height within which labels would touch."""
+
+FAR = 1e3
+"""Ratio of sizes from which an axis names powers of ten alone."""
 
 Ends = tuple[float, float, float]
 """Low, middle, high."""
@@ -32,25 +43,54 @@ def upload_chart(found: Comparison) -> Chart | None:
     sent = [row for row in found.rows if row.upload_bytes]
     if not sent:
         return None
-    figure = blank_figure("bytes sent by a client in a round (logarithmic)", "accuracy")
+    figure = blank_figure("sent by a client in a round (logarithmic)", "accuracy")
     figure.add_scatter(
         x=[row.upload_bytes for row in sent],
         y=[row.accuracy for row in sent],
         mode="markers+text",
         text=[plain(text.cut(row.arm)) for row in sent],
-        textposition="middle right",
+        textposition=_label_places(sent),
         textfont={"color": MUTED, "size": 12},
         marker={"size": 9, "color": PALETTE[0]},
         error_y=_bars([_accuracy(row) for row in sent]),
         customdata=[text.data_size(row.upload_bytes or 0) for row in sent],
         hovertemplate="%{text}<br>%{customdata}, accuracy %{y:.3f}<extra></extra>",
     )
-    figure.update_xaxes(type="log", exponentformat="SI")
+    ticks = _size_ticks([row.upload_bytes or 0 for row in sent])
+    ends = [math.log10(ticks[0]), math.log10(ticks[-1])]
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[_round_size(tick) for tick in ticks], range=ends)
     figure.update_layout(showlegend=False)
     spoken = "; ".join(
         f"{row.arm} {text.data_size(row.upload_bytes or 0)}, {text.number(row.accuracy)}" for row in sent
     )
     return finished_chart("upload", "Accuracy against upload.", f"Dot chart. {spoken}.", 380, figure)
+
+
+def _round_size(size: float) -> str:
+    """A size without decimals: 10 kB."""
+    return re.sub(r"\.0+(?=\D)", "", text.data_size(size))
+
+
+def _size_ticks(sizes: Sequence[float]) -> list[float]:
+    """1, 2, 5, 10, … bytes around all sizes; powers of ten alone where these are far apart."""
+    low, high = min(sizes) / 2, max(sizes) * 2
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if high / low < FAR else (1,)
+    ticks = [float(step * 10**power) for power in powers for step in steps]
+    first = max((tick for tick in ticks if tick <= low), default=ticks[0])
+    last = min((tick for tick in ticks if tick >= high), default=ticks[-1])
+    return [tick for tick in ticks if first <= tick <= last]
+
+
+def _label_places(rows: Sequence[Row]) -> list[str]:
+    """Where the names of dots stand: those of neighbours on different sides, so that both can be read."""
+    near = NEAR * (max(row.high for row in rows) - min(row.low for row in rows))
+    places, before, turn = [PLACES[0]] * len(rows), None, 0
+    for index in sorted(range(len(rows)), key=lambda index: rows[index].accuracy):
+        close = before is not None and rows[index].accuracy - rows[before].accuracy < near
+        turn = turn + 1 if close else 0
+        places[index], before = PLACES[turn % len(PLACES)], index
+    return places
 
 
 def comparison_pictures(found: Comparison) -> dict[str, bytes]:

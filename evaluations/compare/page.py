@@ -65,7 +65,7 @@ def compare_document(found: Comparison, base: Config, *, origin: str) -> Documen
         eyebrow="Comparison of strategies and baselines",
         title=base.model.name.rsplit("/", 1)[-1],
         subtitle=f"on {base.data.name}",
-        lead=f"{text.count(len(found.rows), 'arm')} on the same data, partitions and seeds ({seeds}).",
+        lead=f"{text.count(len(found.rows), 'arm')} on the same data and partitions; seeds: {seeds}.",
         notices=_notices(found, base),
         answers=_answers(found),
         sections=_sections(found, base),

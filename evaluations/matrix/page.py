@@ -117,8 +117,9 @@ def _attack_section(found: Matrix, attack: str, number: int) -> Section:
     )
     table = Table(
         name=f"attack-{number}",
-        caption=f"{metric} by defence and view, with its 95 % interval and null control; * as it was run.",
-        columns=("Defence", *(VIEW_NAMES[view] for view in views), "Accuracy", "ε", "Sent per client and round"),
+        caption=f"{metric} by defence and view, with its 95 % interval and null control; * as it was run. Upload is "
+        "per client and round.",
+        columns=("Defence", *(VIEW_NAMES[view] for view in views), "Accuracy", "ε", "Upload"),
         rows=rows,
     )
     return Section(name=f"attack-{number}-section", title=f"{attack}: {metric}", link=attack, blocks=(table,))
@@ -135,13 +136,18 @@ def _heat(cell: MatrixCell | None) -> Cell:
 def _epsilon(row: DefenceRow) -> Cell:
     if row.epsilon is None:
         return Cell(text="none", value="Infinity", tone="bad")
-    return number_cell(row.epsilon, digits=2, note=f"δ {text.shortest(row.delta or 0.0)}, {row.unit}")
+    return number_cell(row.epsilon, digits=2, note=f"δ {text.power_of_ten(row.delta or 0.0)}, {row.unit}")
+
+
+def _changes(row: DefenceRow) -> str:
+    """What a defence changed; emptied tables say nothing."""
+    return "; ".join(f"{key} = {value}" for key, value in row.changes.items() if value != "{}")
 
 
 def _costs(found: Matrix) -> Table:
     rows = tuple(
         (
-            Cell(text=row.defence, note="; ".join(f"{key} = {value}" for key, value in row.changes.items())),
+            Cell(text=row.defence, note=_changes(row)),
             number_cell(row.accuracy, note=f"majority {text.number(row.majority_baseline)}"),
             _epsilon(row),
             size_cell(row.upload_bytes),
@@ -153,8 +159,10 @@ def _costs(found: Matrix) -> Table:
         )
         for row in found.defences
     )
-    columns = ("Defence", "Accuracy", "ε", "Sent per client and round", "Training", "Strategy", "Sum", "Rank", "Cohort")
-    return Table(name="costs-table", caption="One training each.", columns=columns, rows=rows)
+    columns = ("Defence", "Accuracy", "ε", "Upload", "Training", "Strategy", "Sum", "Rank", "Cohort")
+    return Table(
+        name="costs-table", caption="One training each. Upload is per client and round.", columns=columns, rows=rows
+    )
 
 
 def _cells(found: Matrix) -> Table:

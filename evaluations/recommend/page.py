@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evaluations.recommend.answer import CandidateAnswer, RecommendationAnswer
+from evaluations.recommend.answer import CandidateAnswer, RecommendationAnswer, WishAnswer
 from evaluations.report import Document, Section, render_document, write_page
 from evaluations.report import formatting as text
 from evaluations.report.elements import (
@@ -88,7 +88,7 @@ def _answers(found: RecommendationAnswer) -> tuple[Answer, ...]:
     first = found.candidates[0]
     value = {"sure": "Surely", "unsure": "Perhaps", "none": "No"}[found.status]
     tone: Tone = "plain" if found.status == "sure" else "bad" if found.status == "none" else "warn"
-    missed = tuple(f"{one.wish} {one.client}: {one.figures}" for one in first.wishes if one.standing != "kept")[:3]
+    missed = tuple(map(_open, _not_kept(first)))[:3]
     low, high = first.accuracy.low, first.accuracy.high
     interval = "one seed, so no interval" if low is None else f"95 % interval {text.interval(low, high)}"
     return (
@@ -128,6 +128,14 @@ def _budgets(found: RecommendationAnswer) -> Table:
     )
 
 
+def _not_kept(candidate: CandidateAnswer) -> list[WishAnswer]:
+    return [one for one in candidate.wishes if one.standing != "kept"]
+
+
+def _open(one: WishAnswer) -> str:
+    return f"{one.wish}{f' of {one.client}' if one.client else ''}: {one.figures}"
+
+
 def _evidence(found: RecommendationAnswer) -> Table:
     rows = tuple(
         (
@@ -139,7 +147,7 @@ def _evidence(found: RecommendationAnswer) -> Table:
             Cell(text=_leaks(each)),
             size_cell(each.upload_bytes),
             Cell(text=each.standing, tone=TONES[each.standing]),
-            Cell(text="; ".join(f"{w.wish} {w.client}: {w.figures}" for w in each.wishes if w.standing != "kept")),
+            Cell(text="; ".join(map(_open, _not_kept(each)))),
         )
         for each in found.candidates
     )

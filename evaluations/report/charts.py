@@ -14,6 +14,7 @@ from fedpeft_secure.result import Compute
 
 PALETTE = tuple(f"var(--series-{index})" for index in range(1, 7))
 MOST_LINES = 12
+MOST_TICKS = 10
 INK, MUTED, RULE = "var(--ink)", "var(--muted)", "var(--rule)"
 
 
@@ -51,6 +52,7 @@ def accuracy_chart(run: Run) -> Chart | None:
         hovertemplate="test %{y:.3f}<extra></extra>",
     )
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+    _whole_rounds(figure, rounds)
     caption = "Accuracy by round on the public validation split; the test split is read once, at the end."
     label = (
         f"Line chart. Validation accuracy goes from {text.number(values[0])} in round {rounds[0]} to "
@@ -76,6 +78,7 @@ def loss_chart(run: Run) -> Chart | None:
         showlegend=False,
         hovertemplate="round %{x}<br>loss %{y:.3f}<extra></extra>",
     )
+    _whole_rounds(figure, [index for index, _ in points])
     label = f"Line chart. Validation loss goes from {text.number(points[0][1])} to {text.number(points[-1][1])}."
     return finished_chart("loss", "Mean loss by round on the validation split.", label, 320, figure)
 
@@ -89,6 +92,7 @@ def privacy_chart(run: Run) -> Chart | None:
     figure = blank_figure("round", "ε spent")
     for index, trajectory in enumerate(found):
         _add_trajectory(figure, trajectory, PALETTE[index] if index < len(PALETTE) else MUTED)
+    _whole_rounds(figure, [index for trajectory in found for index, _ in trajectory.points])
     figure.update_yaxes(rangemode="tozero")
     figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
     spoken = "; ".join(
@@ -113,7 +117,7 @@ def phases_chart(compute: Compute) -> Chart | None:
     figure = blank_figure("seconds", "")
     figure.add_bar(
         x=times,
-        y=[plain(name) for name in names],
+        y=[plain(name.replace("_", " ")) for name in names],
         orientation="h",
         text=words,
         textposition="auto",
@@ -129,6 +133,11 @@ def phases_chart(compute: Compute) -> Chart | None:
     figure.update_yaxes(type="category", showgrid=False, ticks="")
     spoken = "; ".join(f"{name} {word}" for name, word in reversed(list(zip(names, words, strict=True))))
     return finished_chart("phases", "Time per phase.", f"Bar chart. {spoken}.", 90 + 34 * len(phases), figure)
+
+
+def _whole_rounds(figure: go.Figure, rounds: list[int]) -> None:
+    """Names whole rounds only: there is nothing between them."""
+    figure.update_xaxes(tickformat="d", dtick=max(1, math.ceil((max(rounds) - min(rounds)) / MOST_TICKS)), tick0=0)
 
 
 def plain(value: str) -> str:

@@ -200,10 +200,11 @@ class Document:
     @property
     def charts(self) -> tuple[Chart, ...]:
         """Every chart of the page."""
-        return tuple(chart for section in self.sections for chart in _charts(section.blocks))
+        return tuple(chart for section in self.sections for chart in charts_of(section.blocks))
 
 
-def _charts(blocks: tuple[Block, ...]) -> Iterator[Chart]:
+def charts_of(blocks: tuple[Block, ...]) -> Iterator[Chart]:
+    """Every chart in some blocks, in their order."""
     for block in blocks:
         match block:
             case Chart():
@@ -211,7 +212,7 @@ def _charts(blocks: tuple[Block, ...]) -> Iterator[Chart]:
             case Multiples(charts=charts):
                 yield from charts
             case Pair(blocks=inner) | Folded(blocks=inner):
-                yield from _charts(inner)
+                yield from charts_of(inner)
             case _:
                 pass
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluations.report.reading import Run
+from evaluations.report.roc_charts import roc_stills
 from evaluations.report.stills import COLOURS, MUTED, blank_axes, stills
 from evaluations.report.verdicts import VIEW_NAMES, grouped, trajectories
 from fedpeft_secure.result import AttackRow
@@ -21,6 +22,7 @@ def still_figures(run: Run) -> dict[str, bytes]:
             "accuracy": partial(_accuracy, run),
             "privacy": partial(_privacy, run),
             "attacks": partial(_attacks, run),
+            **roc_stills(run.result.attacks),
         }
     )
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from evaluations.report import charts, verdicts, wording
 from evaluations.report.answers import answers
 from evaluations.report.attack_charts import attack_charts
-from evaluations.report.elements import Answer, Chart, Notice
+from evaluations.report.elements import Answer, Block, Chart, Notice, charts_of
 from evaluations.report.reading import Run
 from evaluations.report.rendering import render_page
+from evaluations.report.roc_charts import roc_blocks
 from evaluations.report.verdicts import VIEW_NAMES, Verdict
 from fedpeft_secure.result import AttackRow
 
@@ -54,6 +55,7 @@ class Page:
     privacy_chart: Chart | None
     phases_chart: Chart | None
     attack_charts: tuple[Chart, ...]
+    roc: tuple[Block, ...]
     attacks: tuple[AttackLine, ...]
     recovered: tuple[Recovered, ...]
     hidden_texts: int
@@ -62,7 +64,7 @@ class Page:
     def charts(self) -> tuple[Chart, ...]:
         """Every chart of the page."""
         single = tuple(chart for chart in (self.privacy_chart, self.phases_chart) if chart is not None)
-        return (*self.quality_charts, *single, *self.attack_charts)
+        return (*self.quality_charts, *single, *self.attack_charts, *charts_of(self.roc))
 
 
 def build_page(run: Run, *, show_text: bool) -> Page:
@@ -81,6 +83,7 @@ def build_page(run: Run, *, show_text: bool) -> Page:
         privacy_chart=charts.privacy_chart(run),
         phases_chart=charts.phases_chart(result.compute),
         attack_charts=attack_charts(result.attacks),
+        roc=roc_blocks(result.attacks),
         attacks=tuple(AttackLine(row=row, view=VIEW_NAMES[row.view], verdict=verdicts.verdict(row)) for row in rows),
         recovered=_recovered(rows) if show_text else (),
         hidden_texts=0 if show_text else sum(len(row.texts) for row in rows),

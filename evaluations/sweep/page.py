@@ -120,13 +120,12 @@ def _answers(found: Sweep) -> tuple[Answer, ...]:
     if open_points:
         answers.append(_point_answer("Without privacy", max(open_points, key=lambda p: p.accuracy.mean)))
     cells = sum(len(point.seeds) for point in found.points)
-    size, unit = text.duration(found.cell_seconds).split(text.NO_BREAK, 1)
     mean = text.duration(found.cell_seconds / cells)
     answers.append(
         Answer(
             question="What it took",
-            value=size,
-            unit=unit,
+            value=text.duration(found.cell_seconds),
+            unit="",
             lines=(f"Of training for {text.count(cells, 'cell')}, {mean} each", f"On {found.processor}"),
         )
     )
@@ -144,7 +143,7 @@ def _point_answer(question: str, point: Point) -> Answer:
 
 
 def _smallest(learned: list[Point]) -> Answer:
-    question = "Smallest ε that surely beats guessing"
+    question = "Smallest ε above guessing"
     if not learned:
         nothing = "No point’s interval lies above the majority baseline"
         return Answer(question=question, value="None", unit="", lines=(nothing,), tone="warn")
@@ -181,11 +180,12 @@ def _sections(found: Sweep, plan: str) -> tuple[Section, ...]:
 def _points_table(found: Sweep) -> Table:
     kinds = leak_kinds(found)
     columns = (*found.axes, "ε spent", "Accuracy", "95 % interval", "Seeds", "Precision", "Recall", "F1", "Frontier")
-    costs = ("Sent per client and round", "Time of a cell", "Peak memory")
+    costs = ("Upload", "Time of a cell", "Peak memory")
     leaks = tuple(f"{attack}, {metric}" for attack, metric in kinds)
     return Table(
         name="all-points",
-        caption="Means over seeds; ε is the largest of all clients. Precision, recall and F1 are macro averages.",
+        caption="Means over seeds; ε is the largest of all clients, upload that of a client in a round. Precision, "
+        "recall and F1 are macro averages.",
         columns=(*columns, *leaks, *costs, "Warnings"),
         rows=tuple(_row(point, kinds) for point in found.points),
     )
@@ -280,4 +280,6 @@ def _epsilon_words(point: Point) -> str:
 def _spread_words(found: Spread) -> str:
     if found.low is None:
         return "one seed, so no interval"
-    return f"95{text.NO_BREAK}% interval {text.interval(found.low, found.high)}, n = {found.n}"
+    return (
+        f"95{text.NO_BREAK}% interval {text.interval(found.low, found.high)}, n{text.NO_BREAK}={text.NO_BREAK}{found.n}"
+    )

@@ -31,6 +31,7 @@ def audit_command(  # noqa: PLR0917 - typer calls by name
     """Plants canaries, and puts the ε that they prove next to the ε of the ledger; exit 1 if they contradict it."""
     del debug
     from attacks.audit import audit, audit_table, replayed, require_passed
+    from evaluations.report import write_audit_page
     from fedpeft_secure.config_file import load_config
     from fedpeft_secure.progress import progress
 
@@ -42,9 +43,11 @@ def audit_command(  # noqa: PLR0917 - typer calls by name
         result = audit(loaded, directory, canaries=canaries, listen=listen)
     if finished is not None:
         result = replayed(result, finished, directory)
+    report = write_audit_page(directory, result)
     console.print(audit_table(result))
     if as_json:
         sys.stdout.write(result.to_json() + "\n")
+    typer.echo(f"report: {report}", err=True)
     require_passed(result)
 
 

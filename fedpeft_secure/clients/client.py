@@ -1,7 +1,7 @@
 """A client: it checks, trains, charges its ledger, and only then opens a session that sends anything."""
 
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import dp
 import secagg
 from fedpeft_secure.accounts import Account
+from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
 from fedpeft_secure.budgets import ClientBudget
@@ -17,10 +18,10 @@ from fedpeft_secure.client_noise import encode_update
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.memory import load_memory, save_memory
-from fedpeft_secure.clients.personal import PersonalValues, correction, left_behind, personal_start
+from fedpeft_secure.clients.personal import PersonalValues
 from fedpeft_secure.clients.policy import ClientPolicy
 from fedpeft_secure.clients.randomness import Randomness, SeededRandomness
-from fedpeft_secure.clients.training import LocalTask, train_locally
+from fedpeft_secure.clients.trainer import Elsewhere, Trainer
 from fedpeft_secure.config import PrivacyConfig
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan, pack_means, unpack_next, unpack_request
@@ -61,8 +62,10 @@ class Client:
         memory_file: holds what it has sent so far, against differencing.
         own: what it keeps for itself from round to round.
         held_out: examples like its own that it does not train on; None without any.
+        start: the adapter before the first round, for servers that send what changed since.
         examples_processed, training_seconds: for throughput; private, never sent.
         opened: the round that it has answered last, where that goes on with another sum.
+        elsewhere: trains it in another process of this machine; None where this one does.
     """
 
     name: str
@@ -80,9 +83,11 @@ class Client:
     memory_file: Path
     own: PersonalValues
     held_out: Examples | None = field(default=None, repr=False)
+    start: AdapterState | None = field(default=None, repr=False)
     examples_processed: int = field(default=0, repr=False)
     training_seconds: float = field(default=0.0, repr=False)
     opened: OpenRound | None = field(default=None, repr=False)
+    elsewhere: Elsewhere | None = field(default=None, repr=False)
 
     @property
     def account(self) -> Account:
@@ -95,6 +100,32 @@ class Client:
             total_epsilon=self.policy.max_total_epsilon,
         )
 
+    @property
+    def trainer(self) -> Trainer:
+        """The part of it that looks at its examples."""
+        return Trainer(
+            name=self.name,
+            examples=self.examples,
+            budget=self.budget,
+            backbone=self.backbone,
+            strategy=self.strategy,
+            randomness=self.randomness,
+            physical_batch=self.physical_batch,
+            own=self.own,
+        )
+
+    def train_ahead(self, plan: RoundPlan, request: bytes) -> None:
+        """Starts training elsewhere, if this client will answer the request: so that several train side by side.
+
+        Guarantee: its own terms and its ledger are asked first; a refusal comes when the session is opened.
+        """
+        if self.elsewhere is None or self.account.stored(plan) is not None:
+            return
+        with suppress(PolicyError, dp.BudgetExceeded):
+            self.policy.check(plan, client=self.name, budget=self.budget)
+            self.account.check(plan)
+            self.elsewhere.begin(self.name, request)
+
     def open_session(self, request: bytes) -> secagg.ClientSession:
         """Answers the server's request with a session of the secure sum that holds this client's contribution.
 
@@ -103,7 +134,7 @@ class Client:
             dp.BudgetExceeded: The release would overspend; nothing was sent or stored.
             secagg.ProtocolError: The secure sum's plan is refused.
         """
-        plan, state = unpack_request(request, self.backbone.spec)
+        plan, state = unpack_request(request, self.backbone.spec, start=self.start)
         self.policy.check(plan, client=self.name, budget=self.budget)
         context = RoundContext(plan=plan, spec=self.backbone.spec, state=state)
         layout = self.strategy.layout(context, ())
@@ -170,27 +201,10 @@ class Client:
 
     def _train(self, context: RoundContext) -> Mapping[str, np.ndarray]:
         """Trains as the plan says; the change of every trained tensor by name."""
-        plan, start = context.plan, self.strategy.start(context, self.name)
-        kept = self.own.before(plan.round)
-        task = LocalTask(
-            plan=plan.for_client(self.name),
-            trained=start.trained,
-            masks=start.masks,
-            noise_multiplier=0.0 if self.budget.client_noise is not None else self.budget.noise_multiplier,
-            bound_gradients="clip_norm" if self.budget.client_noise is None else "nothing",
-            sampling=self.randomness.sampling(plan),
-            noise=self.randomness.noise(plan),
-            physical_batch=self.physical_batch,
-            correction=correction(start, kept),
-        )
-        started = time.perf_counter()
-        own = personal_start(start, kept)
-        update = train_locally(self.backbone, own, self.examples, task)
-        self.training_seconds += time.perf_counter() - started
-        self.examples_processed += update.examples
-        if left := left_behind(start, own, update):
-            self.own.keep(plan.round, left)
-        return update.delta
+        trained = self.trainer.train(context) if self.elsewhere is None else self.elsewhere.train(self.name, context)
+        self.training_seconds += trained.seconds
+        self.examples_processed += trained.examples
+        return trained.delta
 
     def _session(
         self, plan: RoundPlan, sums: secagg.SumPlan, contribution: bytes, *, received: Mapping[str, bytes]

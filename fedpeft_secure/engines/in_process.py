@@ -1,7 +1,7 @@
 """The in-process engine: the same sessions and encoded messages as over a network, delivered by a function call."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import dp
@@ -15,6 +15,7 @@ from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.config import Config
 from fedpeft_secure.engines.dropouts import simulated_dropouts
 from fedpeft_secure.engines.rounds import CONTINUE, TRAIN, RoundOutcome, play_round
+from fedpeft_secure.engines.training_workers import training_workers
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.events import ClientTrained, Listener
 from fedpeft_secure.key_holder import SimulatedKeyHolder
@@ -25,7 +26,7 @@ from fedpeft_secure.server.federation import Federation, build_federation
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """Simulated clients, all in this process."""
+    """Simulated clients, all in this process; with `clients.workers` above 1 some others of this machine train them."""
 
     def gather(
         self, config: Config, *, run: str, ledger: dp.Ledger, ledger_path: Path, listen: Listener,
@@ -39,7 +40,11 @@ class InProcess:
         groups = {name: group_names(texts, config, name) for name, texts in holders.items()}
         in_groups = {name: found for name, found in groups.items() if found}
         check_same_data(ledger_path, holders, in_groups, charges=ledger.head().count)
-        return federation
+        if config.clients.workers == 1:
+            return federation
+        workers = federation.held.enter_context(training_workers(config, run=run, ledger_path=ledger_path))
+        clients = {name: replace(client, elsewhere=workers) for name, client in federation.clients.items()}
+        return replace(federation, clients=clients)
 
     def repeats(self, config: Config) -> bool:
         """Always: stored contributions go out again as the same bytes, or, with secure noise, as another attempt."""
@@ -58,6 +63,7 @@ class InProcess:
             key_holder=federation.key_holder,
             drop=simulated_dropouts(federation.config, plan, secure_sum(plan).phases),
             listen=listen,
+            start=federation.sent_from,
         )
 
 
@@ -72,6 +78,7 @@ def run_round(
     key_holder: SimulatedKeyHolder | None = None,
     drop: Mapping[str, frozenset[str]],
     listen: Listener,
+    start: AdapterState | None = None,
 ) -> RoundOutcome:
     """Plays one round among the clients of this process.
 
@@ -85,6 +92,7 @@ def run_round(
         key_holder: the third party, where the protocol has one.
         drop: {phase of the secure sum: clients that vanish before it}, in simulation.
         listen: told about progress.
+        start: as in `play_round`.
     """
     wire = FunctionCalls(
         clients=clients,
@@ -93,7 +101,7 @@ def run_round(
         key_holder=key_holder,
         listen=listen,
     )
-    return play_round(plan, state, wire, strategy=strategy, directory=directory, spec=spec, listen=listen)
+    return play_round(plan, state, wire, strategy=strategy, directory=directory, spec=spec, listen=listen, start=start)
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -115,7 +123,10 @@ class FunctionCalls:
 
     def train(self, plan: RoundPlan, request: bytes) -> frozenset[str]:
         """Everybody trains; who refuses is left out, with its reason."""
-        for position, envelope in enumerate(self._ask(TRAIN, plan.cohort, request), start=1):
+        delivered = self._ask(TRAIN, plan.cohort, request)
+        for envelope in delivered:
+            self.clients[envelope.recipient].train_ahead(plan, envelope.payload)
+        for position, envelope in enumerate(delivered, start=1):
             name = envelope.recipient
             try:
                 self.sessions[name] = self.clients[name].open_session(envelope.payload)

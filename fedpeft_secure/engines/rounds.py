@@ -73,7 +73,7 @@ class Wire(Protocol):
 
 def play_round(
     plan: RoundPlan, state: AdapterState, wire: Wire, *, strategy: RoundStrategy, directory: secagg.KeyDirectory,
-    spec: AdapterSpec, listen: Listener,
+    spec: AdapterSpec, listen: Listener, start: AdapterState | None = None,
 ) -> RoundOutcome:  # fmt: skip
     """Plays one round.
 
@@ -85,10 +85,11 @@ def play_round(
         directory: the pinned keys.
         spec: the structure of the adapter.
         listen: told about progress.
+        start: the adapter before the first round, where clients are sent what changed since; else None.
     """
     started = time.perf_counter()
     context = RoundContext(plan=plan, spec=spec, state=state)
-    wire.train(plan, pack_request(plan, state))
+    wire.train(plan, pack_request(plan, state, start=start))
     trained = time.perf_counter()
     listen(PhaseStarted(name="secure sum", round=plan.round))
     received, aggregate, failure = _all_sums(context, strategy, wire, directory)

@@ -1,6 +1,7 @@
 """All parties of a run as its server knows them; of a simulated one in this process, the clients themselves too."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class Federation:
         protocol_reason: why this secure sum.
         start: the adapter before the first round.
         validation, test: public examples, tokenised.
+        held: what ends with the run, such as processes that train clients.
     """
 
     config: Config
@@ -68,6 +70,7 @@ class Federation:
     start: AdapterState = field(repr=False)
     validation: Examples = field(repr=False)
     test: Examples = field(repr=False)
+    held: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @property
     def accounts(self) -> dict[str, Account]:
@@ -96,6 +99,11 @@ class Federation:
     def sends_parts(self) -> bool:
         """Whether what clients send is not the whole change of every trained tensor, as it is."""
         return self.strategy.scales or self.config.aggregation.sent_share < 1
+
+    @property
+    def sent_from(self) -> AdapterState | None:
+        """The adapter that downloads are changes of; None where the whole is sent."""
+        return self.start if self.config.aggregation.downloads == "deltas" else None
 
     @property
     def sent_values(self) -> int:

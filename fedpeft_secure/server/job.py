@@ -98,6 +98,7 @@ def training_run(
             federation = engine.gather(
                 config, run=run_name(directory), ledger=ledger, ledger_path=path, listen=listen, store=store
             )
+            stack.enter_context(federation.held)
             if not resume:
                 for notice in check_affordable(federation):
                     listen(Notice(text=notice))

@@ -12,6 +12,7 @@ from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.round_strategy import Received
 from fedpeft_secure.budgets import noise_kind
 from fedpeft_secure.client_noise import read_sum
+from fedpeft_secure.downloads import settled
 from fedpeft_secure.engines.base import Engine
 from fedpeft_secure.engines.rounds import RoundOutcome
 from fedpeft_secure.errors import RunFailedError
@@ -132,6 +133,8 @@ def _close_round(  # noqa: PLR0917 - one caller
         context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
         state, optimizer = federation.strategy.apply(received, context, optimizer)
         _refuse_useless_step(progress.state, state)
+        if (start := federation.sent_from) is not None:
+            state = settled(state, start, bits=federation.config.secure_sum.bits)
     applied = time.perf_counter()
     quality = _validate(federation, plan, state, listen)
     seconds = outcome.seconds | {"server": applied - started, "validation": time.perf_counter() - applied}

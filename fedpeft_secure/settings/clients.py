@@ -21,3 +21,6 @@ class ClientsConfig(Table):
 
     simulated_dropout: Fraction = 0.0
     """The probability that a client vanishes in a round, before a random message of it; for experiments."""
+
+    workers: Annotated[int, Field(ge=1, le=256), Unit("processes")] = 1
+    """How many processes of this machine train simulated clients side by side; each holds a model of its own."""

@@ -22,6 +22,9 @@ class AggregationConfig(Table):
     sent_values: Literal["random", "last_sum"] = "random"
     """Which, below a share of 1: drawn for each round, or by half those that the last sum of them changed most."""
 
+    downloads: Literal["full", "deltas"] = "full"
+    """The whole adapter, or what changed since the start of the run, in 16 bits unless `secure_sum.bits` is finer."""
+
 
 class SecureSumConfig(Table):
     """`[secure_sum]`: the protocol that hides the clients' updates, and what it must survive."""

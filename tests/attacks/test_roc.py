@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from attacks import AttackError
 from attacks.membership import separation
-from attacks.roc import advantage, area, roc, tpr_at
+from attacks.roc import advantage, area, corners, curve_of, roc, tpr_at
 
 
 def test_roc_known_answers() -> None:
@@ -30,6 +30,19 @@ def test_area_is_the_chance_of_a_higher_score(inside: list[int], outside: list[i
     assert area(curve) == pytest.approx(wins.mean())
     assert 0 <= tpr_at(curve, fpr=0.01) <= 1
     assert advantage(curve) >= 0
+
+
+def test_corners_hold_the_whole_curve_as_counts() -> None:
+    inside, outside = [5.0, 4.0, 3.0, 1.0, 1.0], [2.0, 1.0, 0.0, 0.0]
+    curve = roc(inside, outside)
+    true, false = corners(curve, members=5, non_members=4)
+    assert (true[0], false[0], true[-1], false[-1]) == (0, 0, 5, 4)
+    assert (3, 0) in zip(true, false, strict=True)
+    assert len(true) < len(curve.true_positive_rate), "a straight rise needs its ends only"
+    again = curve_of(true, false)
+    assert area(again) == pytest.approx(area(curve))
+    assert advantage(again) == pytest.approx(advantage(curve))
+    assert tpr_at(again, fpr=0.01) == tpr_at(curve, fpr=0.01)
 
 
 def test_a_searched_advantage_is_above_zero_where_nothing_is() -> None:

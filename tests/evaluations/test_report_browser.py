@@ -3,6 +3,7 @@
 import pytest
 
 from evaluations.report import write_report
+from fedpeft_secure.result import RocRecord
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (375, "light")])
@@ -23,6 +24,21 @@ def test_every_chart_is_drawn(browser, default_report):
         "chart-phases",
     ]  # fmt: skip
     assert all(points >= 5 and width > 200 for _, points, width in drawn)
+
+
+def test_roc_curves_are_drawn_and_their_rates_sort(browser, make_run, attack_rows):
+    curve = RocRecord(
+        members=40, non_members=40, true_positives=(0, 6, 20, 40), false_positives=(0, 0, 9, 40),
+        tpr_at_1_percent={"value": 0.15, "low": 0.05, "high": 0.3}, advantage_null=0.1,
+        tpr_at_01_percent={"value": 0.15, "low": 0.05, "high": 0.3},
+        advantage={"value": 0.3, "low": 0.2, "high": 0.4},
+    )  # fmt: skip
+    rows = tuple(row.model_copy(update={"roc": curve}) if row.metric == "AUC" else row for row in attack_rows)
+    browser.open(write_report(make_run(attacks=rows)), width=375)
+    assert browser.complaints() == []
+    assert browser.evaluate("document.querySelectorAll('#chart-roc-1 .scatterlayer .js-line').length") == 5
+    assert browser.evaluate("document.documentElement.scrollWidth") == 375
+    assert browser.evaluate("document.querySelectorAll('#roc-rows tbody tr').length") == 4
 
 
 def test_a_phone_scrolls_down_only(browser, default_report):

@@ -57,6 +57,13 @@ def test_nothing_measured_means_no_chart(make_run, records, not_private):
     assert charts.phases_chart(empty) is None
 
 
+def test_axes_name_whole_rounds_only(make_run, records):
+    few = charts.accuracy_chart(read_run(make_run(records=records[:3])))
+    assert few.figure["layout"]["xaxis"]["dtick"] == 1
+    many = charts.privacy_chart(read_run(make_run(records=records)))
+    assert many.figure["layout"]["xaxis"]["dtick"] == 3
+
+
 def test_phases_run_from_the_longest_down(base_result):
     chart = charts.phases_chart(base_result.compute)
     assert list(traces(chart)[0]["y"]) == ["load", "attack", "secure sum", "evaluate", "train"]

@@ -121,6 +121,7 @@ class FlowerEngine:
             directory=self.directory,
             spec=federation.backbone.spec,
             listen=listen,
+            start=federation.sent_from,
         )
 
     def _find(self, config: Config, listen: Listener, *, patience: float) -> Nodes:

@@ -112,13 +112,13 @@ def test_groups_of_budgets_are_audited_at_the_highest_rate(federation: OpenFeder
 
 
 def test_an_uncharged_step_is_noticed(federation: OpenFederation, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fedpeft_secure.clients import client
+    from fedpeft_secure.clients import trainer
 
     def twice(backbone, state, examples, task: LocalTask) -> LocalUpdate:
         longer = dataclasses.replace(task, plan=task.plan.model_copy(update={"local_steps": 2}))
         return training.train_locally(backbone, state, examples, longer)
 
-    monkeypatch.setattr(client, "train_locally", twice)
+    monkeypatch.setattr(trainer, "train_locally", twice)
     parties = federation()
     played = play_gradient_canaries(parties, client="client-1", count=60)
     history = parties.ledger.history("client-1")

@@ -93,6 +93,7 @@ def test_the_command_exits_1_with_one_line_for_a_broken_mechanism(
     errors = [line for line in done.stderr.splitlines() if line.startswith("fedpeft:")]  # type: ignore[attr-defined]
     assert len(errors) == 1
     assert "is not what was charged for" in errors[0]
+    assert "Contradicts the ledger" in (tmp_path / "out" / "report.html").read_text("utf-8")
     assert not AuditResult.from_json((tmp_path / "out" / "audit.json").read_text()).passed
 
 

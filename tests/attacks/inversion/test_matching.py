@@ -1,8 +1,12 @@
 """The optimisation baselines on a tiny model, against words drawn at random as the null control."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from attacks.base import View
+from attacks.errors import NotApplicableError
 from attacks.inversion.matching import MatchingInversion
 from attacks.inversion.span import TextGuess, token_log_prior
 from attacks.suite.case import Case, special_tokens
@@ -22,9 +26,9 @@ def case(make_federation: MakeFederation) -> Case:
     return as_case(federation, warm_up(federation))
 
 
-def invert(case: Case, objective: str, steps: int, view: ViewName = "individual") -> tuple[TextGuess, tuple[int, ...]]:
-    truth = tuple(case.federation.tokenise(TEXTS).token_ids[0][1:-1])
-    attack = MatchingInversion(
+def built(case: Case, objective: str, steps: int) -> MatchingInversion:
+    truth = case.federation.tokenise(TEXTS).token_ids[0][1:-1]
+    return MatchingInversion(
         backbone=case.federation.backbone,
         words=len(truth),
         label=1,
@@ -33,8 +37,15 @@ def invert(case: Case, objective: str, steps: int, view: ViewName = "individual"
         log_prior=token_log_prior([], vocabulary=len(case.federation.tokenizer)),
         steps=steps,
     )
-    seen = case.replay(view, {"client-1": TEXTS}, client="client-1", name="matching")
-    return attack.run(seen, rng=np.random.default_rng(0)), truth
+
+
+def seen(case: Case, view: ViewName = "individual") -> View:
+    return case.replay(view, {"client-1": TEXTS}, client="client-1", name="matching")
+
+
+def invert(case: Case, objective: str, steps: int) -> tuple[TextGuess, tuple[int, ...]]:
+    truth = tuple(case.federation.tokenise(TEXTS).token_ids[0][1:-1])
+    return built(case, objective, steps).run(seen(case), rng=np.random.default_rng(0)), truth
 
 
 @pytest.mark.parametrize("objective", ["dlg", "tag", "lamp"])
@@ -55,3 +66,20 @@ def test_the_match_gets_nearer_with_steps_and_the_start_is_the_null_control(case
 
 def test_the_same_draw_gives_the_same_guess(case: Case) -> None:
     assert invert(case, "tag", 5)[0].sentence == invert(case, "tag", 5)[0].sentence
+
+
+def test_what_a_private_client_divides_by_is_undone(case: Case) -> None:
+    view, attack = seen(case), built(case, "dlg", 15)
+    plan = view.plan.model_copy(update={"private": True, "nominal_batch": 7})
+    private = replace(view, plan=plan, observed=view.observed / 7)
+    found, own = (attack.run(each, rng=np.random.default_rng(0)).sentence for each in (private, view))
+    assert found == own
+    wrong = replace(private, plan=plan.model_copy(update={"nominal_batch": 700}))
+    assert attack.run(wrong, rng=np.random.default_rng(0)).sentence != own
+
+
+@pytest.mark.parametrize("change", [{"local_steps": 2}, {"optimizer": "adamw"}])
+def test_other_steps_than_one_of_sgd_are_refused(case: Case, change: dict[str, object]) -> None:
+    view = seen(case)
+    with pytest.raises(NotApplicableError, match="one step of SGD"):
+        built(case, "tag", 1).run(replace(view, plan=view.plan.model_copy(update=change)), rng=np.random.default_rng(0))

@@ -70,7 +70,7 @@ def test_the_update_is_the_sum_of_its_members_directions(case: Case, view: View,
     assert away == pytest.approx(-found)
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
+@pytest.mark.parametrize("name", sorted(set(RULES) - {"min-k"}))
 def test_every_rule_scores_every_candidate_by_the_message(
     case: Case, view: View, texts: LabelledTexts, name: str
 ) -> None:

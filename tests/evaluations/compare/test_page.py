@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from evaluations.compare.arms import Refused
+from evaluations.compare.charts import upload_chart
 from evaluations.compare.page import compare_document, write_compare_page
 from evaluations.compare.table import Comparison, summarise
 from evaluations.report import render_document
@@ -48,6 +49,22 @@ def test_what_has_no_privacy_or_no_second_seed_says_so(make_cell) -> None:
     assert "NOT PRIVATE. The arms trained without a budget" in seen
     assert "One seed. There is one seed" in seen
     assert "One seed." not in shown(comparison(make_cell))
+
+
+def test_names_of_equal_arms_stand_on_different_sides_and_sizes_are_named(make_cell) -> None:
+    right = (1.0,) * 120 + (0.0,) * 80
+    names = ("default", "fedit", "ffa")
+    found = summarise([make_cell(arm=name, strategy=name, correct=right, upload_bytes=30_000) for name in names], [])
+    chart = upload_chart(found)
+    (dots,) = chart.figure["data"]
+    assert list(dots["textposition"]) == ["middle right", "middle left", "top right"]
+    axis = chart.figure["layout"]["xaxis"]
+    assert [label.replace("\u00a0", " ") for label in axis["ticktext"]] == ["10 kB", "20 kB", "50 kB", "100 kB"]
+    assert list(axis["range"]) == pytest.approx([4, 5])
+    far = comparison(make_cell).rows
+    far = tuple(row.model_copy(update={"upload_bytes": 10 ** (3 + 3 * i)}) for i, row in enumerate(far))
+    axis = upload_chart(found.model_copy(update={"rows": far})).figure["layout"]["xaxis"]
+    assert all(label.startswith("1") for label in axis["ticktext"])
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -23,7 +23,7 @@ def test_the_answers_come_first_and_say_how_sure_they_are(make_sweep) -> None:
     seen = shown(make_sweep())
     for words in (
         "12 trainings: privacy.epsilon over 1, 3, 8, inf; 3 seeds each", "Most accurate with a finite ε 0.747",
-        "95 % interval 0.731 to 0.763, n = 3", "Smallest ε that surely beats guessing ε 0.99", "Without privacy 0.800",
+        "95 % interval 0.731 to 0.763, n = 3", "Smallest ε above guessing ε 0.99", "Without privacy 0.800",
         "20 min 00 s", "privacy.epsilon = 1 → privacy.epsilon = 3: +0.103", "No attack was run", "seeds = [0, 1, 2]",
         "2.13.0",
     ):  # fmt: skip

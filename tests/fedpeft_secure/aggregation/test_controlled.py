@@ -9,7 +9,7 @@ from safetensors.numpy import load
 from fedpeft_secure import Config
 from fedpeft_secure.adapters import AdapterState, Role
 from fedpeft_secure.aggregation.controlled import ENDING
-from fedpeft_secure.clients import client as client_module
+from fedpeft_secure.clients import trainer as trainer_module
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.training import LocalTask, LocalUpdate, train_locally
@@ -44,7 +44,7 @@ def watched_updates(config: Config, folder: Path) -> Iterator[tuple[TrainedRun, 
         return seen[-1][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client_module, "train_locally", spy)
+        patch.setattr(trainer_module, "train_locally", spy)
         with training_run(config, folder, resume=False, listen=ignore) as run:
             clients = run.federation.clients
             yield run, {n: [update for whose, update in seen if whose == id(c.examples)] for n, c in clients.items()}

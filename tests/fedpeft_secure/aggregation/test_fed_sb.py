@@ -15,7 +15,7 @@ from fedpeft_secure.aggregation import combine
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.fed_sb import FedSB
 from fedpeft_secure.aggregation.server_optimizers import FedAvg, server_optimizer
-from fedpeft_secure.clients import client as client_module
+from fedpeft_secure.clients import trainer as trainer_module
 from fedpeft_secure.engines.in_process import run_round
 from fedpeft_secure.engines.rounds import RoundOutcome
 from fedpeft_secure.events import Event, RoundFinished, ignore
@@ -111,14 +111,14 @@ def test_a_round_is_the_mean_of_the_products_of_the_true_cores(
     }
     federation = make_federation({**SETTINGS, **settings})
     finals: list[AdapterState] = []
-    original = client_module.train_locally
+    original = trainer_module.train_locally
 
     def spy(backbone: Any, state: AdapterState, examples: Any, task: Any) -> Any:
         update = original(backbone, state, examples, task)
         finals.append(AdapterState({key: state[key] + update.delta[key] for key in state.values}))
         return update
 
-    monkeypatch.setattr(client_module, "train_locally", spy)
+    monkeypatch.setattr(trainer_module, "train_locally", spy)
     before = moved_start(federation)
     context, outcome = play(federation, before)
     assert outcome.received is not None

@@ -17,6 +17,7 @@ from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.round_strategy import Received
 from fedpeft_secure.aggregation.server_optimizers import FedAvg
 from fedpeft_secure.clients import client as client_module
+from fedpeft_secure.clients import trainer as trainer_module
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import load_memory
 from fedpeft_secure.engines.in_process import run_round
@@ -102,14 +103,14 @@ def test_a_round_is_the_strategys_equation_on_the_true_factors(
     overrides = {"aggregation.strategy": name, "allocation.ranks": ranks, "secure_sum.protocol": "plain"}
     federation = make_federation({**SETTINGS, **overrides, "secure_sum.bits": 32})
     finals: list[dict[str, np.ndarray]] = []
-    original = client_module.train_locally
+    original = trainer_module.train_locally
 
     def spy(backbone: Any, state: AdapterState, examples: Any, task: Any) -> Any:
         update = original(backbone, state, examples, task)
         finals.append({key: state[key] + update.delta.get(key, 0) for key in state.values})
         return update
 
-    monkeypatch.setattr(client_module, "train_locally", spy)
+    monkeypatch.setattr(trainer_module, "train_locally", spy)
     context, outcome = play(federation, moved_start(federation))
     assert outcome.received is not None, outcome.failure
     after, _ = federation.strategy.apply(outcome.received, context, federation.optimizer)
@@ -155,14 +156,14 @@ def test_rank_slots_average_each_slot_over_those_who_trained_it(
     settings = {**SETTINGS, "aggregation.strategy": "rank_slots", "allocation.ranks": [1, 2, 3, 1, 4]}
     federation = make_federation({**settings, "secure_sum.protocol": "plain", "secure_sum.bits": 32})
     deltas: list[dict[str, np.ndarray]] = []
-    original = client_module.train_locally
+    original = trainer_module.train_locally
 
     def spy(*args: Any) -> Any:
         update = original(*args)
         deltas.append(dict(update.delta))
         return update
 
-    monkeypatch.setattr(client_module, "train_locally", spy)
+    monkeypatch.setattr(trainer_module, "train_locally", spy)
     context, outcome = play(federation, moved_start(federation))
     assert outcome.received is not None, outcome.failure
     after, _ = federation.strategy.apply(outcome.received, context, federation.optimizer)

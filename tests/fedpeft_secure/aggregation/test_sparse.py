@@ -12,7 +12,7 @@ from fedpeft_secure import Config
 from fedpeft_secure.adapters import AdapterState, flatten
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.sparse import ENDING, Sparse
-from fedpeft_secure.clients import client as client_module
+from fedpeft_secure.clients import trainer as trainer_module
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.training import LocalTask, LocalUpdate, train_locally
@@ -51,7 +51,7 @@ def watched(config: Config, folder: Path) -> Iterator[tuple[TrainedRun, list[Rou
         return contexts[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client_module, "train_locally", spy)
+        patch.setattr(trainer_module, "train_locally", spy)
         patch.setattr(loop, "RoundContext", noted)
         with training_run(config, folder, resume=False, listen=ignore) as run:
             yield run, contexts, updates

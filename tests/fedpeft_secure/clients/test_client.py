@@ -11,7 +11,7 @@ from fedpeft_secure import Config
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation import choose_strategy
 from fedpeft_secure.budgets import ClientBudget, GroupBudget
-from fedpeft_secure.clients import client as client_module
+from fedpeft_secure.clients import trainer as trainer_module
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.client import Client
@@ -129,7 +129,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("the client trained")
 
-    monkeypatch.setattr(client_module, "train_locally", fail)
+    monkeypatch.setattr(trainer_module, "train_locally", fail)
 
 
 def test_the_ledger_holds_exactly_the_bytes_that_are_sent(party: Callable[..., Party]) -> None:
@@ -196,7 +196,7 @@ def test_an_interrupted_release_is_sent_again_without_training_or_charge(
 ) -> None:
     one = party()
     first = one.upload(one.request())
-    monkeypatch.setattr(client_module, "train_locally", lambda *_: pytest.fail("the client trained again"))
+    monkeypatch.setattr(trainer_module, "train_locally", lambda *_: pytest.fail("the client trained again"))
     restarted = replace(one.client, randomness=SecureRandomness())
     again = replace(one, client=restarted)
     assert again.upload(one.request()) == first
@@ -277,7 +277,7 @@ def test_what_could_not_be_sent_cannot_be_sent_later(
     for _ in range(2):
         with pytest.raises(PolicyError, match="leaves the codec's range"):
             one.client.open_session(one.request())
-        monkeypatch.setattr(client_module, "train_locally", lambda *_: pytest.fail("the client trained again"))
+        monkeypatch.setattr(trainer_module, "train_locally", lambda *_: pytest.fail("the client trained again"))
     assert len(one.charges) == 1
 
 
@@ -378,14 +378,14 @@ def test_what_is_sent_decodes_to_the_encoded_update(
 ) -> None:
     one = party()
     updates: list[np.ndarray] = []
-    original = client_module.train_locally
+    original = trainer_module.train_locally
 
     def spy(*args: object) -> object:
         update = original(*args)  # type: ignore[arg-type]
         updates.append(one.client.strategy.strategy.encode(update.delta, one.client.backbone.spec))
         return update
 
-    monkeypatch.setattr(client_module, "train_locally", spy)
+    monkeypatch.setattr(trainer_module, "train_locally", spy)
     sent = secagg.Encoded.from_bytes(one.upload(one.request()))
     sums = sum_plan(one.plan(), dim=len(updates[0]), directory=one.keys.directory)
     decoded = sums.codec.decode(sums.codec.centred(sent.residues[0], layout=sums.layout), total_weight=1)

@@ -9,7 +9,7 @@ import secagg
 from fedpeft_secure.adapters import AdapterSpec
 from fedpeft_secure.aggregation import Strategy
 from fedpeft_secure.aggregation.on_tensors import OnTensors
-from fedpeft_secure.clients import client as client_module
+from fedpeft_secure.clients import trainer as trainer_module
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import load_memory
 from fedpeft_secure.engines.in_process import run_round
@@ -77,7 +77,7 @@ def test_the_aggregate_is_the_weighted_mean_of_what_clients_encoded(
 ) -> None:
     federation = make_federation(overrides)
     encoded: list[np.ndarray] = []
-    original = client_module.train_locally
+    original = trainer_module.train_locally
 
     inner = federation.strategy.strategy  # type: ignore[attr-defined]
 
@@ -86,7 +86,7 @@ def test_the_aggregate_is_the_weighted_mean_of_what_clients_encoded(
         encoded.append(inner.encode(update.delta, federation.backbone.spec))
         return update
 
-    monkeypatch.setattr(client_module, "train_locally", spy)
+    monkeypatch.setattr(trainer_module, "train_locally", spy)
     outcome = play(federation)
     private = federation.budgets[0].private
     weights = [1 if private else len(client.examples) for client in federation.clients.values()]

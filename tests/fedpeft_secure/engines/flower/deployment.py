@@ -41,6 +41,12 @@ class Deployment:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     sockets: dict[str, Path] = field(default_factory=dict)
     proxies: list[Proxy] = field(default_factory=list)
+    slowest: float = 0.0
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which who is silent is dead: a message starts a process per node, as a registration does."""
+        return 15 + self.slowest * len(self.config.client_names)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -117,7 +123,7 @@ class Deployment:
 
     def flwr(self, *arguments: str) -> str:
         found = subprocess.run(
-            (str(BIN / "flwr"), *arguments), env=self.environment, cwd=self.folder, capture_output=True, timeout=60,
+            (str(BIN / "flwr"), *arguments), env=self.environment, cwd=self.folder, capture_output=True, timeout=300,
             check=False,
         )  # fmt: skip
         output = found.stdout.decode() + found.stderr.decode()
@@ -125,7 +131,24 @@ class Deployment:
         return output
 
     def register(self, name: str) -> None:
+        started = time.monotonic()
         self.flwr("supernode", "register", str(self.folder / "pki" / f"{name}.pub"), "loopback")
+        self.slowest = max(self.slowest, time.monotonic() - started)
+
+    def write_server(self, *, deadline: float) -> None:
+        """The server's settings."""
+        settings = {
+            "identity": "server.key",
+            "passphrase_file": "passphrase",
+            "directory": "directory.bin",
+            "config": "run.toml",
+            "out": "run",
+            "journal": "journal.jsonl",
+            "join_seconds": 240.0,
+            "train_seconds": deadline,
+            "step_seconds": deadline,
+        }
+        (self.folder / "server.toml").write_text(tomli_w.dumps(settings))
 
     def run(self, start: str = "new") -> None:
         self.flwr(
@@ -152,8 +175,8 @@ class Deployment:
         raise AssertionError(f"no {event} {details}:\n{self.log('superlink')[-4000:]}")
 
 
-def deploy(folder: Path, config: Config, policy: Mapping[str, object], *, deadline: float) -> Deployment:
-    """Writes everybody's files; starts nothing."""
+def deploy(folder: Path, config: Config, policy: Mapping[str, object]) -> Deployment:
+    """Writes everybody's files but the server's settings; starts nothing."""
     server = secagg.Identity.generate()
     deployment = Deployment(folder=folder, config=config, api=free_port(), server=server)
     write_pki(folder / "pki", config.client_names)
@@ -179,18 +202,6 @@ def deploy(folder: Path, config: Config, policy: Mapping[str, object], *, deadli
         }
         (folder / f"{name}.toml").write_text(tomli_w.dumps(node))
     (folder / "run.toml").write_text(dump_config(config))
-    settings = {
-        "identity": "server.key",
-        "passphrase_file": "passphrase",
-        "directory": "directory.bin",
-        "config": "run.toml",
-        "out": "run",
-        "journal": "journal.jsonl",
-        "join_seconds": 240.0,
-        "train_seconds": deadline,
-        "step_seconds": deadline,
-    }
-    (folder / "server.toml").write_text(tomli_w.dumps(settings))
     shutil.copytree(ROOT / "examples" / "flower", folder / "app")
     (folder / "flwr").mkdir()
     connection = {"address": f"127.0.0.1:{deployment.api}", "root-certificates": str(folder / "pki" / "ca.pem")}

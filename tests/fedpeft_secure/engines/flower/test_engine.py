@@ -34,8 +34,9 @@ class Trained:
         return "\n".join(event.text for event in self.events if isinstance(event, Notice))
 
 
-def test_the_adapter_is_the_in_process_engines_to_the_bit(make_site: MakeSite, tmp_path: Path) -> None:
-    site = make_site()
+@pytest.mark.parametrize("downloads", ["full", pytest.param("deltas", marks=pytest.mark.slow)])
+def test_the_adapter_is_the_in_process_engines_to_the_bit(downloads: str, make_site: MakeSite, tmp_path: Path) -> None:
+    site = make_site({"aggregation.downloads": downloads})
     here = Trained(site.config, tmp_path / "here", InProcess())
     there = Trained(site.config, tmp_path / "there", site.engine())
     assert there.state.digest() == here.state.digest()
