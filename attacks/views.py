@@ -11,6 +11,7 @@ from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.engines.rounds import TRAIN
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.secure_sums import secure_sum, sum_plan
+from fedpeft_secure.sum_groups import plan_of_sum
 from secagg.plain import UPLOAD, read_contribution
 
 
@@ -23,6 +24,7 @@ def read_view(
     directory: secagg.KeyDirectory,
     noise_multipliers: Mapping[str, float],
     covered: Mapping[str, tuple[tuple[int, int], ...]] | None = None,
+    member: str = "",
     start: AdapterState | None = None,
 ) -> View:
     """What `threat` learns from the messages of one round.
@@ -35,13 +37,16 @@ def read_view(
         directory: the clients' public keys.
         noise_multipliers: every client's σ/C; public.
         covered: what each client fills of the vector, if not all of it.
+        member: a client; where each group has a sum of its own, that of its group is read. The first unless given.
         start: the public adapter before the first round, of which downloads may be changes.
 
     Raises:
         ViewTooWeakError: If the target's message is hidden by the secure sum.
     """
     requests = transcript.between(sender=secagg.SERVER, phase=TRAIN)
-    plan, before = unpack_request(requests[0].payload, adapter, start=start)
+    whole, before = unpack_request(requests[0].payload, adapter, start=start)
+    plan = plan_of_sum(whole, member or whole.cohort[0], directory)
+    transcript = messages_of(transcript, plan.cohort)
     sums = sum_plan(plan, dim=trained.size, directory=directory, covered=covered)
     if threat.target is None:
         aggregate = secagg.replay_aggregate(secure_sum(plan), sums, transcript, directory=directory)
@@ -67,6 +72,28 @@ def read_view(
         noise_stddev=float(np.sqrt(np.sum(np.square(stddevs)))) / len(contributors),
         rounding_stddev=rounding_stddev(sums.codec, contributors=len(contributors), total_weight=weight),
     )
+
+
+def messages_of(transcript: secagg.Transcript, clients: tuple[str, ...]) -> secagg.Transcript:
+    """The messages of one of a round's sums: those of its clients, and the key holder's right before and after.
+
+    The sums of a round are played one after another, so that the third party's messages next to those of other clients
+    belong to other sums.
+    """
+    envelopes = transcript.envelopes
+    theirs = [at for at, one in enumerate(envelopes) if one.phase != TRAIN and {one.sender, one.recipient} & {*clients}]
+    if not theirs:
+        return secagg.Transcript()
+    first, last = theirs[0], theirs[-1]
+    while first > 0 and _between_servers(envelopes[first - 1]):
+        first -= 1
+    while last + 1 < len(envelopes) and _between_servers(envelopes[last + 1]):
+        last += 1
+    return secagg.Transcript(envelopes=envelopes[first : last + 1])
+
+
+def _between_servers(envelope: secagg.Envelope) -> bool:
+    return {envelope.sender, envelope.recipient} == {secagg.SERVER, secagg.messages.KEY_HOLDER}
 
 
 def noise_stddev(plan: RoundPlan, noise_multiplier: float) -> float:

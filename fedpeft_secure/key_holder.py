@@ -46,7 +46,7 @@ class SimulatedKeyHolder:
             return None
         if plan.min_cohort < self.min_cohort:
             raise PolicyError(f"the key holder refuses round {plan.round}: min_cohort is below {self.min_cohort}")
-        stream = self.seed.child("key holder", plan.sum_run, "round", plan.round, "attempt", plan.attempt)
+        stream = self.seed.child("key holder", sums.digest().hex())
         return secagg.key_holder_session(
             secure_sum(plan),
             sums,

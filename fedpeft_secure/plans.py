@@ -78,7 +78,7 @@ class RoundPlan(Announced):
     Under client-level privacy `mechanism` says who adds the noise; `count_weight` is not zero where `clip_norm` adapts.
     With `scaled` blocks are sent in units of their own, which no norm bounds; of the `sums` of the round this is that
     numbered `phase`, from 0. What single clients do otherwise stands in `own_terms`; `for_client` is the plan as one
-    client follows it.
+    client follows it. With `sum_groups` above 1 the cohort is split, as `fedpeft_secure.sum_groups` does it.
     """
 
     run: Text
@@ -116,6 +116,9 @@ class RoundPlan(Announced):
     sent_values: Literal["random", "last_sum"] = "random"
     sums: Annotated[int, Field(ge=1, le=2)] = 1
     phase: Annotated[int, Field(ge=0, le=1)] = 0
+    sum_groups: Annotated[int, Field(ge=1, le=1024)] = 1
+    robust: Literal["off", "median", "trimmed_mean"] = "off"
+    trimmed_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
     own_terms: tuple[OwnTerms, ...] = ()
 
     def for_client(self, client: str) -> "RoundPlan":

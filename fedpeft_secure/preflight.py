@@ -7,7 +7,8 @@ from fedpeft_secure.allocation.participants import extra_clients
 from fedpeft_secure.client_level_rules import check_client_level
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
-from fedpeft_secure.protocols import check_protocol
+from fedpeft_secure.group_rules import check_groups
+from fedpeft_secure.protocols import check_protocol, smallest_sum
 
 
 def check(config: Config) -> None:
@@ -22,7 +23,8 @@ def check(config: Config) -> None:
     _check_method(config)
     _check_privacy(config)
     check_protocol(config)
-    choose_strategy(config)
+    strategy, _ = choose_strategy(config)
+    check_groups(config, strategy)
 
 
 def _check_cohort(config: Config) -> None:
@@ -41,6 +43,13 @@ def _check_cohort(config: Config) -> None:
         raise ConfigError(
             f"clients.over_selection: {extra_clients(config)} clients would be cut off, more than the sum bears to "
             "lose; lower it or raise secure_sum.dropout_fraction"
+        )
+    smallest, groups = smallest_sum(config, clients.per_round), config.aggregation.groups
+    if secure_sum.min_cohort > smallest and groups > 1:
+        raise ConfigError(
+            f"aggregation.groups: {clients.per_round} clients (clients.per_round) in {groups} groups leave {smallest} "
+            f"in the smallest, fewer than secure_sum.min_cohort = {secure_sum.min_cohort}; use at most "
+            f"{clients.per_round // secure_sum.min_cohort} groups, or more clients"
         )
     if secure_sum.min_cohort > clients.per_round:
         raise ConfigError(

@@ -61,9 +61,16 @@ def check_protocol(config: Config) -> None:
 
 def too_few(config: Config, cohort: int) -> str:
     """Why a cohort of so many clients cannot be summed by the run's protocol, or empty."""
-    if cohort < config.secure_sum.min_cohort:
-        return f"{cohort} clients are fewer than secure_sum.min_cohort = {config.secure_sum.min_cohort}"
-    return _graph_refusal(config, cohort) if decide_protocol(config)[0] == "masked" else ""
+    smallest, groups = smallest_sum(config, cohort), config.aggregation.groups
+    if smallest < config.secure_sum.min_cohort:
+        whose = f"{cohort} clients" if groups == 1 else f"the {smallest} of a group of {cohort} clients in {groups}"
+        return f"{whose} are fewer than secure_sum.min_cohort = {config.secure_sum.min_cohort}"
+    return _graph_refusal(config, smallest) if decide_protocol(config)[0] == "masked" else ""
+
+
+def smallest_sum(config: Config, cohort: int) -> int:
+    """The fewest clients of any secure sum over a cohort of so many, before anybody vanishes."""
+    return cohort // config.aggregation.groups
 
 
 def check_graph(config: Config) -> None:
@@ -72,9 +79,11 @@ def check_graph(config: Config) -> None:
     Raises:
         ConfigError: Names the smallest cohort that works.
     """
-    if refusal := _graph_refusal(config, config.clients.per_round):
+    groups = config.aggregation.groups
+    if refusal := _graph_refusal(config, smallest_sum(config, config.clients.per_round)):
+        fewer = "" if groups == 1 else f" in each of the {groups} aggregation.groups, use fewer groups"
         raise ConfigError(
-            f"clients.per_round: with the fractions of [secure_sum], {refusal}; raise clients.per_round, or use "
+            f"clients.per_round: with the fractions of [secure_sum], {refusal}; raise clients.per_round{fewer}, or use "
             'secure_sum.protocol = "helper" with a key holder'
         )
 

@@ -232,6 +232,8 @@ class Setup(Record):
     protocol: str
     protocol_reason: str = "as configured"
     server: str
+    groups: int = Field(default=1, description="with a secure sum each, in every round")
+    robust: str = Field(default="off", description="the mean over the groups' sums")
     train_examples: int
     public_text: bool
     allocation: tuple[AllocationRow, ...] = Field(default=(), description="empty where all train the same")
@@ -263,6 +265,14 @@ class Result(Record):
         return cls.model_validate_json(text)
 
 
+class GroupSum(Record):
+    """The secure sum of one group of a round's cohort."""
+
+    members: tuple[str, ...]
+    survivors: tuple[str, ...] = Field(description="empty where the sum failed")
+    failure: str = ""
+
+
 class RoundRecord(Record):
     """One line of `rounds.jsonl`."""
 
@@ -272,6 +282,7 @@ class RoundRecord(Record):
     dropped: tuple[str, ...]
     left: tuple[Departure, ...] = Field(default=(), description="for good, before this round")
     failure: str = ""
+    groups: tuple[GroupSum, ...] = Field(default=(), description="where the cohort was split, by aggregation.groups")
     accuracy: float | None = Field(description="on the public validation split; null where it was not measured")
     loss: float | None
     epsilon_spent: dict[str, Number]

@@ -198,7 +198,7 @@ def build_client(setting: Setting, client: str, holdings: Holdings) -> Client:
         memory_file=memory_file(holdings.ledger_path, client),
         own=trainer.own,
         held_out=setting.tokenise(holdings.held_out) if len(holdings.held_out) else None,
-        start=setting.start,
+        start=trainer.start,
     )
 
 
@@ -214,6 +214,7 @@ def build_trainer(setting: Setting, client: str, *, texts: LabelledTexts, ledger
         randomness=_randomness(config, client),
         physical_batch=decided.physical_batches.get(client, config.training.physical_batch),
         own=PersonalValues(folder=personal_folder(ledger_path, run=setting.run, client=client)),
+        start=setting.start,
     )
 
 

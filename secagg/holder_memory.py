@@ -7,7 +7,7 @@ from secagg.memory import ClientMemory
 from secagg.plan import SumPlan
 from secagg.wire import Reader, Writer
 
-MAGIC = b"FSH\x01"
+MAGIC = b"FSH\x02"
 _DIGEST_BYTES = 32
 
 
@@ -27,15 +27,16 @@ class OpenRound:
 class HolderMemory:
     """Keys that wait for their one request, and the rounds that were answered; stored before anything is sent.
 
-    Guarantee: one announcement and one answer a plan; an answered round's key is gone. Without DP, two rounds'
-        survivors differ by nobody or by at least min_cohort clients.
+    Guarantee: one announcement and one answer a plan; an answered round's key is gone. Without DP, the survivors of a
+        sum differ by nobody or by at least min_cohort clients from those of any remembered one: of the last sum that
+        held any client, since the groups of a round have a sum each.
     Assumes: it is stored with mode 0600, survives restarts, and no older copy is ever put back: what is stored is only
         ever replaced by a memory that `check_follows` it, or two sessions side by side would bring used keys back.
     """
 
     open: tuple[OpenRound, ...] = ()
     answered: tuple[bytes, ...] = ()
-    last_survivors: tuple[str, ...] = ()
+    last_survivors: tuple[tuple[str, ...], ...] = ()
 
     def check_new(self, plan_digest: bytes) -> None:
         """Refuses to announce a second key for a plan; raises RefusedError."""
@@ -59,8 +60,10 @@ class HolderMemory:
     def with_answer(self, plan: SumPlan, *, plan_digest: bytes, survivors: tuple[str, ...]) -> "HolderMemory":
         """Forgets the key and records the answer that is about to be given; raises RefusedError if it allows
         differencing."""
-        allowed = ClientMemory(last_survivors=self.last_survivors).with_survivors(plan, survivors)
-        return replace(self.without(plan_digest), last_survivors=allowed.last_survivors)
+        for earlier in self.last_survivors:
+            ClientMemory(last_survivors=earlier).with_survivors(plan, survivors)
+        after = self.without(plan_digest)
+        return after if plan.noised else replace(after, last_survivors=_latest((*self.last_survivors, survivors)))
 
     def without(self, plan_digest: bytes) -> "HolderMemory":
         """Forgets the key of a round and counts the round as answered."""
@@ -90,8 +93,10 @@ class HolderMemory:
             writer.raw(known.plan).raw(known.session).blob(known.secret)
         writer.uint(len(self.answered), num_bytes=4).raw(b"".join(self.answered))
         writer.uint(len(self.last_survivors), num_bytes=4)
-        for name in self.last_survivors:
-            writer.text(name)
+        for names in self.last_survivors:
+            writer.uint(len(names), num_bytes=4)
+            for name in names:
+                writer.text(name)
         return writer.done()
 
     @classmethod
@@ -105,8 +110,21 @@ class HolderMemory:
         answered = []
         for _ in range(reader.uint(num_bytes=4)):
             answered.append(reader.raw(_DIGEST_BYTES))
-        survivors = tuple([reader.text() for _ in range(reader.uint(num_bytes=4))])
+        survivors = []
+        for _ in range(reader.uint(num_bytes=4)):
+            survivors.append(tuple([reader.text() for _ in range(reader.uint(num_bytes=4))]))
         reader.end()
-        if list(survivors) != sorted(set(survivors)):
+        if any(list(names) != sorted(set(names)) for names in survivors):
             raise WireError("key holder's state: survivors are not unique and sorted")
-        return cls(open=tuple(waiting), answered=tuple(answered), last_survivors=survivors)
+        return cls(open=tuple(waiting), answered=tuple(answered), last_survivors=tuple(survivors))
+
+
+def _latest(survivors: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    """Of survivor sets in order, those that are the latest of any of their clients."""
+    kept: list[tuple[str, ...]] = []
+    seen: set[str] = set()
+    for names in reversed(survivors):
+        if not set(names) <= seen:
+            kept.append(names)
+        seen |= set(names)
+    return tuple(reversed(kept))

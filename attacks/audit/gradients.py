@@ -26,6 +26,7 @@ from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.planning import plan_round
+from fedpeft_secure.server.replay import one_sum
 
 FEWEST_UNUSED = 100
 """Coordinates without a canary that are enough to measure the noise on; with fewer, the announced noise is used."""
@@ -161,7 +162,7 @@ def _play(federation: Federation, plan: RoundPlan, audited: Client) -> Floats:
 def _plain(config: Config) -> Config:
     """The run's configuration with one client's message readable by the server."""
     sums = config.secure_sum.model_copy(update={"protocol": "plain", "min_cohort": 1})
-    return config.model_copy(update={"secure_sum": sums})
+    return config.model_copy(update={"secure_sum": sums, "aggregation": one_sum(config)})
 
 
 def _plan(federation: Federation, config: Config, client: str, *, number: int) -> RoundPlan:

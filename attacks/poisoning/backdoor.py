@@ -30,6 +30,7 @@ from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.evaluation import predict
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.planning import plan_round
+from fedpeft_secure.sum_groups import plan_of_sum
 
 MARGIN = 1e-3
 """What a lying client keeps from the codec's edges, so that rounding never makes its message malformed."""
@@ -71,6 +72,7 @@ class PoisonOutcome:
         accuracy: on public texts without the trigger.
         failed_rounds: rounds whose sum was refused, mostly because it was too long.
         rounds: in all.
+        groups_left_out: sums of groups that were refused in the other rounds, where groups have sums of their own.
     """
 
     success: float
@@ -78,6 +80,7 @@ class PoisonOutcome:
     accuracy: float
     failed_rounds: int
     rounds: int
+    groups_left_out: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -154,7 +157,7 @@ def play_backdoor(
     config = federation.config
     if set(liars) >= set(config.client_names) or backdoor.target >= len(federation.data.classes):
         raise AttackError("a backdoor needs an honest client and a known class")
-    state, optimizer, failed = federation.start, federation.optimizer, 0
+    state, optimizer, failed, left_out = federation.start, federation.optimizer, 0, 0
     for number in range(1, config.training.rounds + 1):
         listen(PhaseStarted(name="poisoned round", round=number))
         plan = plan_round(
@@ -165,7 +168,7 @@ def play_backdoor(
             state=state,
             strategy=federation.strategy,
             budgets=federation.budgets,
-        )
+        ).model_copy(update={"scaled": federation.agreed.scaled})
         clients = dict(federation.clients)
         for name in liars:
             vector = poison(federation, plan, state, backdoor, liar=name)
@@ -184,9 +187,23 @@ def play_backdoor(
         if outcome.received is None:
             failed += 1
             continue
+        left_out += sum(bool(group.failure) for group in outcome.groups)
         context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
         state, optimizer = federation.strategy.apply(outcome.received, context, optimizer)
-    return _outcome(federation, state, backdoor, failed=failed)
+    return replace(_outcome(federation, state, backdoor, failed=failed), groups_left_out=left_out)
+
+
+def without_length_check(federation: Federation) -> Federation:
+    """The same parties, who have agreed to sums of any length: what the check of the length takes away shows beside it.
+
+    A plan whose blocks are in units of their own is the one kind of plan that no length can be known for.
+    """
+    agreed = federation.agreed.model_copy(update={"scaled": True})
+    clients = {
+        name: replace(client, policy=replace(client.policy, agreed=agreed))
+        for name, client in federation.clients.items()
+    }
+    return replace(federation, agreed=agreed, clients=clients)
 
 
 def poison(
@@ -196,7 +213,9 @@ def poison(
     config = federation.config
     rng = Seed(config.seed).child("attacks", "poison", liar, plan.round)
     held = federation.data.clients[config.client_names.index(liar)]
-    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
+    context = RoundContext(
+        plan=plan_of_sum(plan, liar, federation.keys.directory), spec=federation.backbone.spec, state=state
+    )
     start = federation.strategy.start(context, liar)
     task = LocalTask(
         plan=plan.for_client(liar).model_copy(update={"sample_rate": 1.0, "groups": ()}),

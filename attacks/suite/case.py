@@ -9,7 +9,7 @@ import secagg
 from attacks.base import ThreatModel, View
 from attacks.errors import AttackError, NotApplicableError
 from attacks.inversion.span import SpecialTokens
-from attacks.views import read_view
+from attacks.views import messages_of, read_view
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.budgets import plan_budgets
@@ -19,10 +19,12 @@ from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.engines.rounds import TRAIN
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.result import AttackRow, ViewName
+from fedpeft_secure.secure_sums import secure_sum, sum_plan
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.job import TrainedRun
 from fedpeft_secure.server.replay import replay_round
+from fedpeft_secure.sum_groups import plans_of_sums
 
 VIEWS: tuple[ViewName, ...] = ("individual", "individual-dp", "sum", "sum-dp")
 
@@ -37,7 +39,7 @@ class Case:
     Args:
         federation: all parties of the run.
         transcript: of the attacked round; None where only replays are looked at.
-        plan: of that round.
+        plan: of that round; where each group has a sum of its own, that of the first one opened.
         before: the adapter that was sent out in it.
         final: the adapter after the last round; None where nothing was trained.
         shows_text: whether recovered text may be reported.
@@ -118,6 +120,7 @@ class Case:
         return read_view(
             transcript,
             threat,
+            member=threat.target or self.plan.cohort[0],
             adapter=spec,
             start=federation.start,
             trained=AdapterSpec(entries=tuple(entry for entry in spec.entries if entry.name in sent)),
@@ -138,15 +141,29 @@ def open_case(trained: TrainedRun) -> Case:
         raise AttackError(f"{trained.directory.transcript} holds no recorded round; attacks need one")
     transcript = secagg.Transcript.load(recorded[-1])
     request = transcript.between(sender=secagg.SERVER, phase=TRAIN)[0].payload
-    plan, before = unpack_request(request, trained.federation.backbone.spec, start=trained.federation.start)
+    whole, before = unpack_request(request, trained.federation.backbone.spec, start=trained.federation.start)
     return Case(
         federation=trained.federation,
         transcript=transcript,
-        plan=plan,
+        plan=opened_sum(trained.federation, transcript, whole),
         before=before,
         final=trained.progress.state if trained.progress.rounds_done else None,
         shows_text=trained.shows_text,
     )
+
+
+def opened_sum(federation: Federation, transcript: secagg.Transcript, whole: RoundPlan) -> RoundPlan:
+    """The plan of the round's first sum that was opened."""
+    directory, dim = federation.keys.directory, federation.sent_values
+    first, *others = plans_of_sums(whole, directory)
+    for plan in (first, *others) if others else ():
+        sums = sum_plan(plan, dim=dim, directory=directory)
+        try:
+            secagg.replay_aggregate(secure_sum(plan), sums, messages_of(transcript, plan.cohort), directory=directory)
+        except secagg.ProtocolError:
+            continue
+        return plan
+    return first
 
 
 def not_measured(attack: str, metric: str, view: ViewName, *, replay: bool, reason: str) -> AttackRow:

@@ -20,6 +20,7 @@ from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.result import ViewName
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.replay import replay_round
+from fedpeft_secure.sum_groups import plans_of_sums
 
 WARM_ROUNDS, WARM_TEXTS = 4, 4
 """Small noise-free rounds, and texts of a client in each, before the attacked step of a configuration without a run."""
@@ -142,10 +143,11 @@ def as_case(federation: Federation, before: AdapterState) -> Case:
     """A case without a recorded round: every view of it is a replay."""
     config = federation.config
     cohort = config.client_names[: config.clients.per_round]
+    whole = federation.agreed.model_copy(update={"cohort": cohort})
     return Case(
         federation=federation,
         transcript=None,
-        plan=federation.agreed.model_copy(update={"cohort": cohort}),
+        plan=plans_of_sums(whole, federation.keys.directory)[0],
         before=before,
         shows_text=True,
     )

@@ -67,7 +67,7 @@ def controlled(config: Config, strategy: RoundStrategy) -> Controlled:
         )
     if config.training.optimizer != "sgd" or config.training.proximal > 0:
         raise ConfigError(f'{setting}: corrects plain gradient steps; use training.optimizer = "sgd" and proximal = 0')
-    if not _all_train_all(config):
+    if not all_train_all(config):
         raise ConfigError(f"{setting}: every client must train the whole module; leave [allocation] away")
     if config.aggregation.sent_share < 1:
         raise ConfigError(f"{setting}: needs the change of every value; use aggregation.sent_share = 1")
@@ -88,7 +88,7 @@ def sparse(config: Config, strategy: RoundStrategy) -> Sparse:
             f"{setting}: {strategy.name!r} does not sum changes of the same coordinates in every round; set "
             f"aggregation.strategy to {' or '.join(sorted(STEADY))}"
         )
-    if not _all_train_all(config):
+    if not all_train_all(config):
         raise ConfigError(f"{setting}: every client must train the whole module; leave [allocation] away")
     if config.privacy.unit == "client":
         raise ConfigError(f'{setting}: clips and noises gradients of examples; use privacy.unit = "example"')
@@ -117,7 +117,8 @@ def adds_noise_up(strategy: RoundStrategy) -> bool:
     return isinstance(inner, RoLoRAJob) or (isinstance(inner, OnTensors) and type(inner.strategy) in PLAIN_SUMS)
 
 
-def _all_train_all(config: Config) -> bool:
+def all_train_all(config: Config) -> bool:
+    """Whether every client trains the whole module, in the same number of steps."""
     return _all_whole(deal_allotments(config), local_steps=config.training.local_steps)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from fedpeft_secure.config import PrivacyConfig
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan, pack_means, unpack_next, unpack_request
 from fedpeft_secure.secure_sums import secure_sum, sent_parts, sum_plan
+from fedpeft_secure.sum_groups import plan_of_sum
 
 UNSENDABLE = b""
 """What the ledger stores for a charged release that could not be encoded."""
@@ -136,7 +137,9 @@ class Client:
         """
         plan, state = unpack_request(request, self.backbone.spec, start=self.start)
         self.policy.check(plan, client=self.name, budget=self.budget)
-        context = RoundContext(plan=plan, spec=self.backbone.spec, state=state)
+        asked = RoundContext(plan=plan, spec=self.backbone.spec, state=state)
+        plan = plan_of_sum(plan, self.name, self.directory)
+        context = replace(asked, plan=plan)
         layout = self.strategy.layout(context, ())
         sums = sum_plan(plan, dim=layout.size, directory=self.directory, covered=layout.covered)
         if self.budget.client_noise is not None:
@@ -145,7 +148,7 @@ class Client:
         stored = account.stored(plan)
         if stored is None:
             account.check(plan)
-            delta = self._train(context)
+            delta = self._train(asked)
             vector = self.strategy.encode(delta, context, self.name, layout)
             stored = self._encode(plan, sums, vector)
             account.charge(plan, stored)

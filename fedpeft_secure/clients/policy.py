@@ -12,7 +12,7 @@ AGREED = (
     "control_variates", "clip_norm",
     "noise_multiplier", "protocol", "malicious_server", "dropout_fraction", "codec_clip", "codec_bits", "groups",
     "mechanism", "count_weight", "rank", "layers", "targets", "scaled", "weighing", "sums",
-    "sent_share", "sent_values",
+    "sent_share", "sent_values", "sum_groups", "robust", "trimmed_share",
 )  # fmt: skip
 """Terms of a plan that stay the same over a run: with others a server could outgrow the noise or provoke failures."""
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
 from fedpeft_secure.budgets import ClientBudget
@@ -61,6 +62,7 @@ class Trainer:
     randomness: Randomness
     physical_batch: int
     own: PersonalValues
+    start: AdapterState | None = field(default=None, repr=False)
 
     def train(self, context: RoundContext) -> Trained:
         """Trains as the plan says, and keeps what stays with the client."""

@@ -153,7 +153,8 @@ class FunctionCalls:
         holder = self.key_holder
         third = None if holder is None else holder.session(plan, sums)
         keep = None if holder is None else holder.keep
-        return secagg.drive(server, self.sessions, self.recorder, remember=self._remember, key_holder=third, keep=keep)
+        sessions = {name: session for name, session in self.sessions.items() if name in sums.clients}
+        return secagg.drive(server, sessions, self.recorder, remember=self._remember, key_holder=third, keep=keep)
 
     def _ask(self, phase: str, names: tuple[str, ...], payload: bytes) -> tuple[secagg.Envelope, ...]:
         """Sends the same request to all of `names`; what arrives."""

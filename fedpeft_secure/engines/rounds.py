@@ -1,7 +1,8 @@
 """One round, whatever carries its messages: request, local training, and as many secure sums as the strategy reads."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -10,13 +11,30 @@ import secagg
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation.base import Reads
 from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.aggregation.robust import fewest_groups, robust_mean
 from fedpeft_secure.aggregation.round_strategy import Received, RoundStrategy
 from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.events import Listener, PhaseStarted
 from fedpeft_secure.plans import RoundPlan, pack_means, pack_next, pack_request
 from fedpeft_secure.secure_sums import sum_plan
+from fedpeft_secure.sum_groups import plans_of_sums
 
 TRAIN, CONTINUE = "train", "continue"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SummedGroup:
+    """How the sum of one group of the cohort went.
+
+    Args:
+        members: who was in the group.
+        survivors: whose updates are in its sum; nobody's, if that failed.
+        failure: why it failed, or empty.
+    """
+
+    members: tuple[str, ...]
+    survivors: tuple[str, ...]
+    failure: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,12 +42,13 @@ class RoundOutcome:
     """How a round went.
 
     Args:
-        aggregate: of the last sum; None if one failed.
-        received: all that the server learned; None if a sum failed.
+        aggregate: of the last sum; None if one failed, and where groups have a sum each.
+        received: what the server steps along; None if a sum failed, or those of too many groups.
         failure: why it failed, or empty.
         refusals: why clients did not take part, a line each.
         transcript: every message that was delivered.
         seconds: by phase.
+        groups: where the cohort was split, how each group fared.
     """
 
     aggregate: secagg.Aggregate | None
@@ -38,6 +57,7 @@ class RoundOutcome:
     refusals: tuple[str, ...]
     transcript: secagg.Transcript = field(repr=False)
     seconds: dict[str, float]
+    groups: tuple[SummedGroup, ...] = ()
 
 
 class Wire(Protocol):
@@ -92,7 +112,11 @@ def play_round(
     wire.train(plan, pack_request(plan, state, start=start))
     trained = time.perf_counter()
     listen(PhaseStarted(name="secure sum", round=plan.round))
-    received, aggregate, failure = _all_sums(context, strategy, wire, directory)
+    plans, groups = plans_of_sums(plan, directory), tuple[SummedGroup, ...]()
+    if len(plans) == 1:
+        received, aggregate, failure = _all_sums(context, strategy, wire, directory)
+    else:
+        (received, groups, failure), aggregate = _group_sums(context, plans, strategy, wire, directory), None
     seconds = {"training": trained - started, "secure_sum": time.perf_counter() - trained}
     return RoundOutcome(
         aggregate=aggregate,
@@ -101,7 +125,31 @@ def play_round(
         refusals=wire.refusals,
         transcript=wire.transcript,
         seconds=seconds,
+        groups=groups,
     )
+
+
+def _group_sums(
+    context: RoundContext,
+    plans: Sequence[RoundPlan],
+    strategy: RoundStrategy,
+    wire: Wire,
+    directory: secagg.KeyDirectory,
+) -> tuple[Received | None, tuple[SummedGroup, ...], str]:
+    """One sum after the other, and the robust mean of those that there are: a group that fails is left out."""
+    found, groups, plan = list[Received](), list[SummedGroup](), context.plan
+    for of_group in plans:
+        received, _, failure = _all_sums(replace(context, plan=of_group), strategy, wire, directory)
+        survivors = () if received is None else received.survivors
+        groups.append(SummedGroup(members=of_group.cohort, survivors=survivors, failure=failure))
+        found += [] if received is None else [received]
+    if len(found) < (needed := fewest_groups(len(plans))):
+        why = next(group.failure for group in groups if group.failure)
+        return None, tuple(groups), f"only {len(found)} of {len(plans)} groups have a sum, {needed} must: {why}"
+    means = np.stack([received.means[0] for received in found])
+    mean = robust_mean(means, rule=plan.robust, trimmed_share=plan.trimmed_share)
+    survivors = tuple(sorted(name for received in found for name in received.survivors))
+    return Received(means=(mean,), survivors=survivors), tuple(groups), ""
 
 
 def _all_sums(

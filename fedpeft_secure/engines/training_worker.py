@@ -65,7 +65,7 @@ def obey(trainers: dict[str, Trainer], order: TrainingOrder) -> TrainingReply:
     """Trains one client; what came of it."""
     trainer = trainers[order.client]
     try:
-        plan, state = unpack_request(order.request, trainer.backbone.spec)
+        plan, state = unpack_request(order.request, trainer.backbone.spec, start=trainer.start)
         trained = trainer.train(RoundContext(plan=plan, spec=trainer.backbone.spec, state=state))
     except PolicyError as error:
         return TrainingReply(number=order.number, kind=REFUSED, body=str(error).encode())

@@ -18,7 +18,7 @@ from fedpeft_secure.engines.rounds import RoundOutcome
 from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.events import Listener, Notice, PhaseStarted, RoundFinished
 from fedpeft_secure.plans import RoundPlan
-from fedpeft_secure.result import Departure, RoundRecord
+from fedpeft_secure.result import Departure, GroupSum, RoundRecord
 from fedpeft_secure.rundir import RunDirectory, write_rounds
 from fedpeft_secure.server.checkpoints import Progress, next_attempt, save_checkpoint, started_attempt
 from fedpeft_secure.server.departures import NextRound, next_round
@@ -72,7 +72,7 @@ def train_rounds(
         outcome = engine.play(federation, plan, progress.state, listen=listen)
         for refusal in outcome.refusals:
             listen(Notice(text=f"round {number}: {refusal}"))
-        if outcome.aggregate is not None:
+        if outcome.received is not None:
             record(plan, outcome.transcript)
         progress = _close_round(federation, progress, plan, outcome, upcoming.left, listen)
         save_checkpoint(directory, progress)
@@ -128,7 +128,7 @@ def _close_round(  # noqa: PLR0917 - one caller
 ) -> Progress:
     started = time.perf_counter()
     state, optimizer, below_clip = progress.state, progress.optimizer, None
-    if outcome.aggregate is not None and outcome.received is not None:
+    if outcome.received is not None:
         received, below_clip = _released(federation, plan, outcome.aggregate, outcome.received)
         context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
         state, optimizer = federation.strategy.apply(received, context, optimizer)
@@ -151,12 +151,14 @@ def _close_round(  # noqa: PLR0917 - one caller
 
 
 def _released(
-    federation: Federation, plan: RoundPlan, aggregate: secagg.Aggregate, received: Received
+    federation: Federation, plan: RoundPlan, aggregate: secagg.Aggregate | None, received: Received
 ) -> tuple[Received, float | None]:
     """The mean update that the sum stands for, and the noised share of short updates where the clip norm adapts."""
     noise = federation.budgets[0].client_noise
     if noise is None:
         return received, None
+    if aggregate is None:
+        raise RunFailedError("whole clients' noise is on one sum; use aggregation.groups = 1")
     found = read_sum(noise, plan, aggregate, server_noise=lambda: federation.server_noise(plan))
     return replace(received, means=(found.mean,)), found.below_clip
 
@@ -179,7 +181,7 @@ def _record(
     quality: Predictions | None,
     seconds: dict[str, float],
 ) -> RoundRecord:
-    survivors = () if outcome.aggregate is None else outcome.aggregate.survivors
+    survivors = () if outcome.received is None else outcome.received.survivors
     counted = survivors or plan.cohort
     sent = sum(outcome.transcript.total_bytes(sender=name) for name in counted)
     received = sum(outcome.transcript.total_bytes(recipient=name) for name in counted)
@@ -190,6 +192,10 @@ def _record(
         dropped=tuple(name for name in plan.cohort if name not in survivors),
         left=left,
         failure=outcome.failure,
+        groups=tuple(
+            GroupSum(members=group.members, survivors=group.survivors, failure=group.failure)
+            for group in outcome.groups
+        ),
         accuracy=None if quality is None else quality.accuracy,
         loss=None if quality is None else quality.loss,
         epsilon_spent=spent(federation),

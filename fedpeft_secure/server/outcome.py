@@ -126,6 +126,8 @@ def _setup(federation: Federation, progress: Progress) -> Setup:
         protocol=config.secure_sum.protocol,
         protocol_reason=federation.protocol_reason,
         server=config.secure_sum.server,
+        groups=config.aggregation.groups,
+        robust=config.aggregation.robust,
         train_examples=sum(len(texts) for texts in federation.data.clients),
         public_text=federation.data.public_text,
         allocation=_allocation(config),

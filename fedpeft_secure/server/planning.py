@@ -74,6 +74,9 @@ def plan_round(
         sent_share=config.aggregation.sent_share,
         sent_values=config.aggregation.sent_values,
         sums=max(1, strategy.reads.sums),
+        sum_groups=config.aggregation.groups,
+        robust=config.aggregation.robust,
+        trimmed_share=config.aggregation.trimmed_share,
         own_terms=()
         if noise is not None
         else tuple(

@@ -19,7 +19,7 @@ from fedpeft_secure.clients.memory import memory_file
 from fedpeft_secure.clients.personal import PersonalValues
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import SeededRandomness
-from fedpeft_secure.config import Config
+from fedpeft_secure.config import AggregationConfig, Config
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.engines.in_process import run_round
 from fedpeft_secure.errors import RunFailedError
@@ -140,7 +140,12 @@ def _replay_config(config: Config, *, clients: int, protocol: str, nominal_batch
     sums = config.secure_sum.model_copy(
         update={"protocol": protocol, "min_cohort": min(config.secure_sum.min_cohort, clients), "clip": "auto"}
     )
-    return config.model_copy(update={"training": training, "secure_sum": sums})
+    return config.model_copy(update={"training": training, "secure_sum": sums, "aggregation": one_sum(config)})
+
+
+def one_sum(config: Config) -> AggregationConfig:
+    """`[aggregation]` with one sum a round: what is replayed is one sum, of a cohort or of a group."""
+    return config.aggregation.model_copy(update={"groups": 1, "robust": "off"})
 
 
 def _replay_key_holder(federation: Federation, config: Config) -> SimulatedKeyHolder | None:

@@ -22,6 +22,15 @@ class AggregationConfig(Table):
     sent_values: Literal["random", "last_sum"] = "random"
     """Which, below a share of 1: drawn for each round, or by half those that the last sum of them changed most."""
 
+    groups: Annotated[int, Field(ge=1, le=1024), Unit("groups")] = 1
+    """Into how many random groups a round's clients are split, each with a secure sum of its own, for `robust`."""
+
+    robust: Literal["off", "median", "trimmed_mean"] = "off"
+    """The mean over the groups that a few lying clients cannot move far; see [aggregation.md](aggregation.md)."""
+
+    trimmed_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
+    """The share of the groups that "trimmed_mean" leaves out at either end; one group at least."""
+
     downloads: Literal["full", "deltas"] = "full"
     """The whole adapter, or what changed since the start of the run, in 16 bits unless `secure_sum.bits` is finer."""
 

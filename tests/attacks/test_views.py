@@ -3,13 +3,17 @@ import pytest
 
 import secagg
 from attacks import Granularity, ThreatModel, ViewTooWeakError
-from attacks.suite.case import Case, open_case
+from attacks.suite.case import Case, open_case, opened_sum
 from attacks.views import noise_stddev, rounding_stddev
+from fedpeft_secure.engines.in_process import run_round
+from fedpeft_secure.events import ignore
 from fedpeft_secure.plans import RoundPlan
 from fedpeft_secure.server.job import TrainedRun
+from fedpeft_secure.sum_groups import plans_of_sums
 from tests.attacks.suite.conftest import open_run, private_run, tiny_bert, tiny_config
+from tests.fedpeft_secure.conftest import MakeFederation, make_federation
 
-__all__ = ["open_run", "private_run", "tiny_bert", "tiny_config"]
+__all__ = ["make_federation", "open_run", "private_run", "tiny_bert", "tiny_config"]
 
 
 @pytest.fixture
@@ -73,3 +77,49 @@ def test_the_rounding_is_as_large_as_it_says(weight: int, max_weight: int) -> No
     decoded = codec.decode(codec.centred(encoded.residues[0], layout=layout), total_weight=weight)
     measured = float(np.sqrt(np.mean((decoded - vector) ** 2)))
     assert rounding_stddev(codec, contributors=1, total_weight=weight) == pytest.approx(measured, rel=0.03)
+
+
+@pytest.mark.parametrize(("protocol", "groups"), [("masked", 3), ("helper", 4), ("plain", 4)])
+def test_where_groups_have_sums_a_view_is_of_one_of_them(
+    protocol: str, groups: int, make_federation: MakeFederation
+) -> None:
+    federation = make_federation(
+        {
+            "clients.count": 12,
+            "clients.per_round": 12,
+            "aggregation.groups": groups,
+            "aggregation.robust": "median",
+            "secure_sum.protocol": protocol,
+            "secure_sum.server": "curious",
+            "secure_sum.adversarial_fraction": 0.05,
+        }
+    )
+    plans = plans_of_sums(federation.agreed, federation.keys.directory)
+    drop = {"upload": frozenset(plans[0].cohort[:1])} if protocol == "plain" else {}
+    outcome = run_round(
+        federation.agreed,
+        federation.start,
+        federation.clients,
+        strategy=federation.strategy,
+        spec=federation.backbone.spec,
+        directory=federation.keys.directory,
+        key_holder=federation.key_holder,
+        drop=drop,
+        listen=ignore,
+    )
+    assert outcome.received is not None
+    summed = plans[1:] if drop else plans
+    assert opened_sum(federation, outcome.transcript, federation.agreed) == summed[0]
+    if protocol == "plain":
+        return
+    views = [
+        Case(
+            federation=federation, transcript=outcome.transcript, plan=plan, before=federation.start, shows_text=True
+        ).read(plan.cohort[-1])
+        for plan in plans
+    ]
+    assert [view.contributors for view in views] == [plan.cohort for plan in plans]
+    sigma = federation.budgets[0].noise_multiplier
+    assert views[0].noise_stddev == pytest.approx(noise_stddev(plans[0], sigma) / np.sqrt(12 / groups))
+    median = np.median([view.observed for view in views], axis=0)
+    assert median == pytest.approx(outcome.received.means[0], abs=1e-12)

@@ -48,6 +48,24 @@ def test_answers_that_differ_by_few_survivors():
     assert again.with_answer(PLAN, plan_digest=TWO, survivors=("a", "b", "c", "d")).answered == (ONE, TWO)
 
 
+def test_the_groups_of_a_round_do_not_hide_a_difference():
+    groups = (("a", "b", "c"), ("d", "e", "f"))
+    plan = secagg.PlainSum(min_cohort=2).plan(clients=tuple("abcdef"), dim=2)
+    memory = secagg.HolderMemory()
+    for number, group in enumerate((*groups, *groups)):
+        digest = bytes([number]) * 32
+        opened = memory.with_open(digest, session=SESSION, secret=b"")
+        memory = opened.with_answer(plan, plan_digest=digest, survivors=group)
+    assert memory.last_survivors == groups
+    fresh = memory.with_open(bytes([9]) * 32, session=SESSION, secret=b"")
+    with pytest.raises(secagg.RefusedError, match="differ from the last round's by 1"):
+        fresh.with_answer(plan, plan_digest=bytes([9]) * 32, survivors=("a", "b"))
+    mixed = fresh.with_answer(plan, plan_digest=bytes([9]) * 32, survivors=("a", "b", "d", "e"))
+    assert mixed.last_survivors == (*groups, ("a", "b", "d", "e")), "c and f were last in the earlier ones"
+    noised = secagg.PlainSum(min_cohort=2).plan(clients=tuple("abcdef"), dim=2, noised=True)
+    assert fresh.with_answer(noised, plan_digest=bytes([9]) * 32, survivors=("a", "b")).last_survivors == groups
+
+
 def test_only_one_step_may_follow_what_is_stored():
     stored = waiting()
     announced = stored.with_open(TWO, session=SESSION, secret=b"other")
@@ -66,4 +84,4 @@ def test_only_one_step_may_follow_what_is_stored():
     with pytest.raises(secagg.RefusedError, match="meanwhile"):
         announced.without(TWO).check_follows(answered)  # would bring the used key of ONE back
     with pytest.raises(secagg.RefusedError, match="meanwhile"):
-        replace(announced, last_survivors=("a",)).check_follows(stored)
+        replace(announced, last_survivors=(("a",),)).check_follows(stored)

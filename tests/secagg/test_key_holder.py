@@ -178,7 +178,7 @@ def test_without_dp_two_rounds_that_differ_by_one_survivor_are_refused():
     first = make()
     first.finish()
     memory = first.key_holder.memory
-    assert memory.last_survivors == NAMES
+    assert memory.last_survivors == (NAMES,)
     second = make(round=1, memory=memory)
     uploads = second.uploads(second.announced())
     with pytest.raises(secagg.RefusedError, match="differ from the last round's by 1, fewer than min_cohort"):

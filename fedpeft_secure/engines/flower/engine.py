@@ -198,7 +198,7 @@ class OverNodes:
 
     def _turn(self, said: tuple[secagg.Envelope, ...]) -> tuple[secagg.Envelope, ...]:
         """Delivers what the server says, and waits for what is said to that."""
-        first, self.first = self.first, ()
+        first = self._first_messages()
         self._record(said)
         found = [*first, *self._holder(said, announce=not said)]
         bodies: dict[str, list[secagg.Envelope]] = {}
@@ -213,6 +213,13 @@ class OverNodes:
         found += [envelope for name in sorted(heard) for envelope in heard[name]]
         self._record(found)
         return tuple(found)
+
+    def _first_messages(self) -> tuple[secagg.Envelope, ...]:
+        """What the clients of this sum said when they opened a session; those of other groups wait for theirs."""
+        here = () if self.sums is None else self.sums.clients
+        first = tuple(envelope for envelope in self.first if envelope.sender in here)
+        self.first = tuple(envelope for envelope in self.first if envelope.sender not in here)
+        return first
 
     def _holder(self, said: Iterable[secagg.Envelope], *, announce: bool) -> tuple[secagg.Envelope, ...]:
         """What the third party says, in sums that have one: a key at the start, later the opened sum."""

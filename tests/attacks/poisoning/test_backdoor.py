@@ -1,11 +1,11 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
 
 import dp
 from attacks import AttackError
-from attacks.poisoning import Backdoor, play_backdoor, poison
+from attacks.poisoning import Backdoor, play_backdoor, poison, without_length_check
 from fedpeft_secure.events import ignore
 from fedpeft_secure.server.federation import Federation, build_federation
 from tests.fedpeft_secure.conftest import MakeConfig, tiny_bert, tiny_config
@@ -15,12 +15,35 @@ __all__ = ["tiny_bert", "tiny_config"]
 DOOR = Backdoor(trigger="the the the", target=1, boost=1.0)
 
 
+OPEN = {"privacy.epsilon": "inf", "training.server_optimizer": "sgd", "training.server_learning_rate": 1.0}
+GROUPS = {
+    "clients.count": 12,
+    "clients.per_round": 12,
+    "aggregation.groups": 4,
+    "aggregation.robust": "median",
+    "secure_sum.protocol": "helper",
+    "secure_sum.adversarial_fraction": 0.05,
+    "training.sample_rate": 0.5,
+}
+
+
+def opened(
+    tiny_config: MakeConfig, folders: pytest.TempPathFactory, overrides: Mapping[str, object]
+) -> Iterator[Federation]:
+    path = folders.mktemp("ledger") / "ledger.sqlite"
+    with dp.Ledger.open(path) as ledger:
+        config = tiny_config({**OPEN, **overrides})
+        yield build_federation(config, run="run", ledger=ledger, ledger_path=path, listen=ignore)
+
+
 @pytest.fixture
 def federation(tiny_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
-    overrides = {"privacy.epsilon": "inf", "training.server_optimizer": "sgd", "training.server_learning_rate": 1.0}
-    with dp.Ledger.open(path) as ledger:
-        yield build_federation(tiny_config(overrides), run="run", ledger=ledger, ledger_path=path, listen=ignore)
+    yield from opened(tiny_config, tmp_path_factory, {})
+
+
+@pytest.fixture
+def grouped(tiny_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    yield from opened(tiny_config, tmp_path_factory, GROUPS)
 
 
 def test_poisoned_texts_carry_the_trigger_and_the_wanted_label(federation: Federation) -> None:
@@ -42,6 +65,20 @@ def test_a_boost_enlarges_up_to_the_codecs_range(federation: Federation) -> None
 def test_a_liar_that_sends_all_it_can_is_stopped_by_the_length_of_the_sum(federation: Federation) -> None:
     greedy = play_backdoor(federation, Backdoor(trigger="the the the", target=1, boost=1e9), liars=("client-1",))
     assert (greedy.failed_rounds, greedy.rounds) == (2, 2)
+
+
+def test_without_the_check_the_greedy_liar_has_its_way(federation: Federation) -> None:
+    greedy = Backdoor(trigger="the the the", target=1, boost=1e9)
+    outcome = play_backdoor(without_length_check(federation), greedy, liars=("client-1",))
+    assert outcome.failed_rounds == 0
+    assert outcome.success > 0.9
+    assert federation.agreed.max_norm(4) is not None, "the run itself keeps its check"
+
+
+def test_with_robust_means_the_greedy_liar_loses_its_group_alone(grouped: Federation) -> None:
+    greedy = Backdoor(trigger="the the the", target=1, boost=1e9)
+    outcome = play_backdoor(grouped, greedy, liars=("client-1",))
+    assert (outcome.failed_rounds, outcome.groups_left_out) == (0, 2)
 
 
 def test_one_liar_within_the_length_is_not_noticed(federation: Federation) -> None:

@@ -29,8 +29,9 @@ def test_a_worker_finds_the_update_of_the_process_that_asks_to_the_bit(
     trainers = take_seat(Seat.model_validate_json(seat.model_dump_json()))
     assert sorted(trainers) == seat.clients
     request = pack_request(plan, state)
+    requests = {"client-2": request, "client-4": pack_request(plan, state, start=federation.start)}
     for name in reversed(seat.clients):  # the order in which clients train changes nothing
-        reply = obey(trainers, TrainingOrder(number=1, client=name, request=request))
+        reply = obey(trainers, TrainingOrder(number=1, client=name, request=requests[name]))
         assert reply.kind == DONE
         found = unpack_trained(reply.body).delta
         context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)

@@ -59,7 +59,7 @@ def always_failing(monkeypatch: pytest.MonkeyPatch, rounds: range) -> None:
 
     def fail(plan: RoundPlan, *args: object, **options: object) -> object:
         outcome = original(plan, *args, **options)  # type: ignore[arg-type]
-        return replace(outcome, aggregate=None, failure="cut off") if plan.round in rounds else outcome
+        return replace(outcome, aggregate=None, received=None, failure="cut off") if plan.round in rounds else outcome
 
     monkeypatch.setattr(in_process, "run_round", fail)
 
@@ -168,3 +168,25 @@ def test_a_step_to_infinity_or_nowhere_ends_the_run(
     with pytest.raises(RunFailedError, match=message):
         run.play()
     assert not run.directory.rounds.exists()
+
+
+GROUPS = {
+    "clients.count": 12,
+    "clients.per_round": 12,
+    "aggregation.groups": 4,
+    "aggregation.robust": "trimmed_mean",
+    "secure_sum.protocol": "helper",
+    "secure_sum.adversarial_fraction": 0.05,
+}
+
+
+def test_groups_are_drawn_anew_and_recorded_in_every_round(played: Callable[..., Played]) -> None:
+    run = played(GROUPS)
+    first, second = run.play().records
+    for record in (first, second):
+        assert [len(group.survivors) for group in record.groups] == [3, 3, 3, 3]
+        assert sorted(name for group in record.groups for name in group.members) == list(record.survivors)
+        assert record.failure == ""
+    assert first.groups != second.groups
+    assert read_rounds(run.directory)[0].groups == first.groups
+    assert len(run.recorded) == 2

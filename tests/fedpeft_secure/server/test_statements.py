@@ -201,3 +201,22 @@ def test_simulated_noise_is_named_beside_what_the_sums_reveal(
         found = aggregate_privacy(federation, [record(1, federation.config.client_names)])
         assert found is not None
         assert ("noise were secret, which one from a seed is not" in found.assumptions) == (kind == "simulation")
+
+
+def test_with_groups_it_is_the_noise_in_the_smallest_group(make_federation: MakeFederation) -> None:
+    federation = make_federation(
+        {
+            "clients.count": 16,
+            "clients.per_round": 16,
+            "aggregation.groups": 3,
+            "aggregation.robust": "median",
+            "secure_sum.adversarial_fraction": 0.05,
+        }
+    )
+    names = federation.config.client_names
+    found = aggregate_privacy(federation, [record(1, names), record(2, names)])
+    assert found is not None
+    assert found.honest_survivors == guaranteed_honest(federation, 5) < guaranteed_honest(federation, 16)
+    sigma = federation.budgets[0].noise_multiplier
+    assert found.noise_multiplier == pytest.approx(sigma * math.sqrt(found.honest_survivors))
+    assert "every sum, one for each group, that clients help to open then holds" in found.assumptions

@@ -190,3 +190,19 @@ def test_a_key_holder_that_is_gone_fails_the_round(make_site: MakeSite, tmp_path
     with pytest.raises(RunFailedError, match="keeps failing"):
         Trained(site.config, tmp_path / "run", site.engine())
     assert ("key-holder", "hold", "unreachable") in site.lost
+
+
+def test_groups_have_sums_of_their_own_one_after_another(make_site: MakeSite, tmp_path: Path) -> None:
+    overrides = {
+        "clients.count": 9,
+        "clients.per_round": 9,
+        "training.rounds": 1,
+        "aggregation.groups": 3,
+        "aggregation.robust": "median",
+        "secure_sum.protocol": "helper",
+    }
+    site = make_site(overrides)
+    (record,) = Trained(site.config, tmp_path / "there", site.engine()).records
+    assert [len(group.survivors) for group in record.groups] == [3, 3, 3]
+    assert record.survivors == tuple(sorted(site.nodes))
+    assert (record.failure, record.dropped) == ("", ())
