@@ -51,6 +51,22 @@ def find_words(dictionary: Dictionary, factor: Factor, log_ratio: Floats) -> tup
     return _eliminate(words, coefficients, covariance * max(left, variance))
 
 
+def last_place(dictionary: Dictionary, factor: Factor, words: tuple[int, ...]) -> int:
+    """The last position that an observed ∂A cannot do without, given all its words: there the longest text ends.
+
+    Each position is fitted after those before it: one by one, neighbours would stand in for one another.
+
+    Args:
+        dictionary: the candidates.
+        factor: of route "A".
+        words: of the batch, special ones included.
+    """
+    basis = np.concatenate([dictionary.words[list(words)], dictionary.shift[None], dictionary.places])
+    directions = np.linalg.qr(basis.T)[0][:, -dictionary.positions :]
+    statistics = np.square(factor.observed @ directions).sum(axis=0) / factor.noise_stddev**2
+    return int(np.flatnonzero(statistics > chi2.isf(ALPHA, len(factor.observed))).max(initial=0))
+
+
 def _eliminate(words: np.ndarray, coefficients: Floats, covariance: Floats) -> tuple[int, ...]:
     """Drops the least significant word as long as it is insignificant, and fits again."""
     limit, count = chi2.isf(ALPHA, coefficients.shape[0]), len(words)

@@ -5,7 +5,7 @@ import numpy as np
 from attacks.inversion import Dictionary
 from attacks.inversion.evidence import find_span, weigh
 from attacks.inversion.factors import Factor
-from attacks.inversion.words import find_words
+from attacks.inversion.words import find_words, last_place
 from tests.attacks.conftest import VOCABULARY
 
 POSITIONS = 6
@@ -56,3 +56,12 @@ def test_an_encoder_too_narrow_for_all_positions_tells_nothing(dictionary: Dicti
         inverse_deviation=np.ones((VOCABULARY, dictionary.features)),
     )
     assert find_words(long, factor, np.zeros((VOCABULARY, 1))) is None
+
+
+def test_the_last_place_is_where_the_longest_text_ends(dictionary: Dictionary) -> None:
+    words = tuple(sorted(WORDS))
+    for seed in range(5):
+        near = dictionary.first(POSITIONS)
+        assert last_place(near, observed(dictionary, noise=1e-3, seed=seed), words) == 4
+    blank = np.random.default_rng(0).normal(size=(16, dictionary.features))
+    assert last_place(near, Factor(route="A", observed=blank, image=None, noise_stddev=1.0), words) == 0

@@ -1,6 +1,7 @@
-"""Batches and sums on the real packaged model, at a codec as fine as exact recovery needs."""
+"""Batches and sums on the real packaged model, at a fine codec and at the default one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,8 +37,18 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    yield from opened(TABLES, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def coarse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """At the default codec and arithmetic."""
+    yield from opened({key: TABLES[key] for key in TABLES if key not in ("secure_sum", "training")}, tmp_path_factory)
+
+
+def opened(tables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
-    config = ideal_sum_of_two(parse_config(TABLES))
+    config = ideal_sum_of_two(parse_config(tables))
     with dp.Ledger.open(path) as ledger:
         yield build_federation(config, run="run", ledger=ledger, ledger_path=path, listen=ignore)
 
@@ -51,6 +62,15 @@ def before(federation: Federation) -> AdapterState:
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_batches_within_the_budget_come_back_whole(federation: Federation, before: AdapterState, count: int) -> None:
     found = attack_texts(federation, TEXTS[:count], view="individual", before=before, shows_others=True)
+    assert found.tokens_present <= found.token_budget
+    assert (found.token_recall, found.false_positives) == (1.0, 0)
+    assert found.rouge1 >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_so_they_do_through_sixteen_bits(coarse: Federation, count: int) -> None:
+    found = attack_texts(coarse, TEXTS[:count], view="individual", before=warm_up(coarse), shows_others=True)
     assert found.tokens_present <= found.token_budget
     assert (found.token_recall, found.false_positives) == (1.0, 0)
     assert found.rouge1 >= 0.9
