@@ -65,12 +65,18 @@ def too_few(config: Config, cohort: int) -> str:
     if smallest < config.secure_sum.min_cohort:
         whose = f"{cohort} clients" if groups == 1 else f"the {smallest} of a group of {cohort} clients in {groups}"
         return f"{whose} are fewer than secure_sum.min_cohort = {config.secure_sum.min_cohort}"
-    return _graph_refusal(config, smallest) if decide_protocol(config)[0] == "masked" else ""
+    return _graphs_refusal(config, cohort) if decide_protocol(config)[0] == "masked" else ""
 
 
 def smallest_sum(config: Config, cohort: int) -> int:
     """The fewest clients of any secure sum over a cohort of so many, before anybody vanishes."""
-    return cohort // config.aggregation.groups
+    return sum_sizes(config, cohort)[0]
+
+
+def sum_sizes(config: Config, cohort: int) -> tuple[int, ...]:
+    """How many clients the secure sums over a cohort of so many have, the smallest first."""
+    smallest, larger = divmod(cohort, config.aggregation.groups)
+    return (smallest, smallest + 1) if larger else (smallest,)
 
 
 def check_graph(config: Config) -> None:
@@ -80,12 +86,18 @@ def check_graph(config: Config) -> None:
         ConfigError: Names the smallest cohort that works.
     """
     groups = config.aggregation.groups
-    if refusal := _graph_refusal(config, smallest_sum(config, config.clients.per_round)):
+    if refusal := _graphs_refusal(config, config.clients.per_round):
         fewer = "" if groups == 1 else f" in each of the {groups} aggregation.groups, use fewer groups"
         raise ConfigError(
             f"clients.per_round: with the fractions of [secure_sum], {refusal}; raise clients.per_round{fewer}, or use "
             'secure_sum.protocol = "helper" with a key holder'
         )
+
+
+def _graphs_refusal(config: Config, cohort: int) -> str:
+    """Why some sum over a cohort cannot be masked, or empty: a graph of n may work where one of n + 1 does not, since
+    the dropouts to bear are rounded up."""
+    return next((refusal for size in sum_sizes(config, cohort) if (refusal := _graph_refusal(config, size))), "")
 
 
 def _graph_refusal(config: Config, cohort: int) -> str:

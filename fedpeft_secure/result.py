@@ -144,7 +144,7 @@ class RecoveredText(Record):
 
 
 class Estimate(Record):
-    """A measure with its 95 % bootstrap interval."""
+    """A measure with its 95 % interval: of the bootstrap, and for a rate also that of Wilson."""
 
     value: float
     low: float

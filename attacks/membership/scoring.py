@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from attacks.base import Floats, Score, score
-from attacks.intervals import bootstrap_two
+from attacks.intervals import bootstrap_two, wilson
 from attacks.roc import advantage, area, corners, roc, tpr_at
 from fedpeft_secure.result import Estimate, RocRecord
 
@@ -71,14 +71,16 @@ def judge(guess: MembershipGuess, truth: MembershipTruth) -> tuple[Score, RocRec
     value = separation(members, non_members)
     control = separation(guess.scores[truth.control], non_members)
     low, high = bootstrap_two(_vector, members, non_members, rng=truth.rng)
+    at_1_percent = _rate(value.tpr_at_1_percent, low[1], high[1], members=members.size)
+    at_01_percent = _rate(value.tpr_at_01_percent, low[2], high[2], members=members.size)
     true, false = corners(roc(members, non_members), members=members.size, non_members=non_members.size)
     curve = RocRecord(
         members=members.size,
         non_members=non_members.size,
         true_positives=true,
         false_positives=false,
-        tpr_at_1_percent=_estimate(value.tpr_at_1_percent, low[1], high[1]),
-        tpr_at_01_percent=_estimate(value.tpr_at_01_percent, low[2], high[2]),
+        tpr_at_1_percent=at_1_percent,
+        tpr_at_01_percent=at_01_percent,
         advantage=_estimate(value.advantage, low[3], high[3]),
         advantage_null=control.advantage,
     )
@@ -89,8 +91,8 @@ def judge(guess: MembershipGuess, truth: MembershipTruth) -> tuple[Score, RocRec
         high=max(float(high[0]), value.auc),
         null=control.auc,
         remarks=(
-            f"TPR at 1 % FPR {value.tpr_at_1_percent:.3f} [{low[1]:.3f}, {high[1]:.3f}]",
-            f"at 0.1 % {value.tpr_at_01_percent:.3f} [{low[2]:.3f}, {high[2]:.3f}]",
+            f"TPR at 1 % FPR {at_1_percent.value:.3f} [{at_1_percent.low:.3f}, {at_1_percent.high:.3f}]",
+            f"at 0.1 % {at_01_percent.value:.3f} [{at_01_percent.low:.3f}, {at_01_percent.high:.3f}]",
             f"advantage {value.advantage:.3f} [{low[3]:.3f}, {high[3]:.3f}], control {control.advantage:.3f}",
             f"{members.size} members, {non_members.size} non-members",
         ),
@@ -101,6 +103,13 @@ def judge(guess: MembershipGuess, truth: MembershipTruth) -> tuple[Score, RocRec
 def _estimate(value: float, low: float, high: float) -> Estimate:
     """With an interval that holds the value: percentiles of resamples need not."""
     return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))
+
+
+def _rate(value: float, low: float, high: float, *, members: int) -> Estimate:
+    """A share of the members: no resample of members of whom nobody is named has one who is, so the bootstrap alone
+    would be sure of 0 however few they are. The interval holds that of the share at a fixed threshold too."""
+    least, most = wilson(round(value * members), members)
+    return _estimate(value, min(float(low), least), max(float(high), most))
 
 
 def _vector(members: Floats, non_members: Floats) -> Floats:

@@ -47,7 +47,7 @@ def roc_blocks(rows: Iterable[AttackRow]) -> tuple[Block, ...]:
     lines = tuple(_line(attack, row, curve) for attack, group in groups.items() for row, curve in group)
     table = Table(
         name="roc-rows",
-        caption="Rates read off the curves, with 95 % bootstrap intervals.",
+        caption="Rates read off the curves, with 95 % intervals: bootstrap, and for TPRs no less than Wilson’s.",
         columns=(
             "Attack", "View", "Source", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "Advantage", "Null control",
             "Members / others",

@@ -42,7 +42,9 @@ class InProcess:
         check_same_data(ledger_path, holders, in_groups, charges=ledger.head().count)
         if config.clients.workers == 1:
             return federation
-        workers = federation.held.enter_context(training_workers(config, run=run, ledger_path=ledger_path))
+        workers = federation.held.enter_context(
+            training_workers(config, run=run, ledger_path=ledger_path, start=federation.sent_from)
+        )
         clients = {name: replace(client, elsewhere=workers) for name, client in federation.clients.items()}
         return replace(federation, clients=clients)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.clients.trainer import Trained
 from fedpeft_secure.config import Config
@@ -73,11 +74,13 @@ class TrainingWorkers:
 
     Args:
         seats: {client: its worker}.
+        start: the adapter before the first round, where requests hold what changed since; else None.
         begun: {client: (the request that it works on, the number of that order)}.
         number: of the newest order.
     """
 
     seats: Mapping[str, Worker] = field(repr=False)
+    start: AdapterState | None = field(default=None, repr=False)
     begun: dict[str, tuple[bytes, int]] = field(default_factory=dict, repr=False)
     number: int = 0
 
@@ -88,7 +91,7 @@ class TrainingWorkers:
 
     def train(self, client: str, context: RoundContext) -> Trained:
         """See `Elsewhere`."""
-        request = pack_request(context.plan, context.state)
+        request = pack_request(context.plan, context.state, start=self.start)
         known, number = self.begun.pop(client, (b"", 0))
         if known != request:
             number = self._order(client, request)
@@ -107,13 +110,16 @@ class TrainingWorkers:
 
 
 @contextmanager
-def training_workers(config: Config, *, run: str, ledger_path: Path) -> Iterator[TrainingWorkers]:
+def training_workers(
+    config: Config, *, run: str, ledger_path: Path, start: AdapterState | None
+) -> Iterator[TrainingWorkers]:
     """Starts `clients.workers` processes, which end with the block, or with this process, however it dies.
 
     Args:
         config: the run's, with nothing decided that it leaves open.
         run: its name.
         ledger_path: beside it lie the clients' own values.
+        start: as in `TrainingWorkers`.
     """
     count = min(config.clients.workers, config.clients.count)
     threads = max(torch.get_num_threads() // count, 1)
@@ -129,7 +135,8 @@ def training_workers(config: Config, *, run: str, ledger_path: Path) -> Iterator
                 threads=threads,
             )
             workers[-1].send(seat.model_dump_json().encode())
-        yield TrainingWorkers(seats={name: workers[index % count] for index, name in enumerate(config.client_names)})
+        seats = {name: workers[index % count] for index, name in enumerate(config.client_names)}
+        yield TrainingWorkers(seats=seats, start=start)
     finally:
         for worker in workers:
             worker.close()

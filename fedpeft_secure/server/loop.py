@@ -132,9 +132,11 @@ def _close_round(  # noqa: PLR0917 - one caller
         received, below_clip = _released(federation, plan, outcome.aggregate, outcome.received)
         context = RoundContext(plan=plan, spec=federation.backbone.spec, state=state)
         state, optimizer = federation.strategy.apply(received, context, optimizer)
-        _refuse_useless_step(progress.state, state)
-        if (start := federation.sent_from) is not None:
-            state = settled(state, start, bits=federation.config.secure_sum.bits)
+        state = _sendable(federation, state)
+        if state.digest() == progress.state.digest():
+            raise RunFailedError(
+                "the round changed nothing; raise training.server_learning_rate or training.learning_rate"
+            )
     applied = time.perf_counter()
     quality = _validate(federation, plan, state, listen)
     seconds = outcome.seconds | {"server": applied - started, "validation": time.perf_counter() - applied}
@@ -212,14 +214,14 @@ def spent(federation: Federation) -> dict[str, float]:
     return {name: account.spent().epsilon for name, account in federation.accounts.items()}
 
 
-def _refuse_useless_step(before: AdapterState, after: AdapterState) -> None:
-    """A step that changed nothing was charged for nothing; one to infinity loses the run."""
-    if not all(np.isfinite(value).all() for value in after.values.values()):
+def _sendable(federation: Federation, state: AdapterState) -> AdapterState:
+    """The adapter as clients will read it; one with infinite values loses the run."""
+    if not all(np.isfinite(value).all() for value in state.values.values()):
         raise RunFailedError(
             "the adapter diverged to infinite values; lower training.server_learning_rate or training.learning_rate"
         )
-    if before.digest() == after.digest():
-        raise RunFailedError("the round changed nothing; raise training.server_learning_rate or training.learning_rate")
+    start = federation.sent_from
+    return state if start is None else settled(state, start, bits=federation.config.secure_sum.bits)
 
 
 def _stop_if_hopeless(progress: Progress, plan: RoundPlan, outcome: RoundOutcome, *, last_round: int) -> None:

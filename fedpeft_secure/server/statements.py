@@ -9,7 +9,7 @@ import secagg
 from fedpeft_secure import secure_sums
 from fedpeft_secure.aggregation.rules import adds_noise_up
 from fedpeft_secure.budgets import ClientBudget, noise_kind, noise_stddev
-from fedpeft_secure.protocols import smallest_sum
+from fedpeft_secure.protocols import sum_sizes
 from fedpeft_secure.result import AggregatePrivacy, RoundRecord
 from fedpeft_secure.secure_sums import corrupt_clients
 from fedpeft_secure.server.federation import Federation
@@ -57,7 +57,9 @@ def aggregate_privacy(federation: Federation, records: Sequence[RoundRecord]) ->
     linear = training.local_steps == 1 and training.optimizer == "sgd" and adds_noise_up(federation.strategy)
     if not federation.private or sums.protocol == "plain" or not linear or federation.agreed.allotments:
         return None
-    honest = min(guaranteed_honest(federation, size) for record in records for size in _sums_of(federation, record))
+    cohorts = {len(_cohort(record)) for record in records}
+    sizes = {size for cohort in cohorts for size in sum_sizes(federation.config, cohort)}
+    honest = min(guaranteed_honest(federation, size) for size in sizes)
     worst = (0.0, math.inf)
     for budget in federation.budgets:
         counted = sum(record.attempt + 1 for record in records if budget.client in _cohort(record))
@@ -96,12 +98,6 @@ def guaranteed_honest(federation: Federation, cohort: int) -> int:
     """The fewest honest survivors of any sum over a cohort of so many that clients help to open, whatever they hear."""
     some = federation.agreed.model_copy(update={"cohort": tuple(sorted(federation.config.client_names))[:cohort]})
     return secure_sums.guaranteed_honest(some, dim=federation.trained.size, directory=federation.keys.directory)
-
-
-def _sums_of(federation: Federation, record: RoundRecord) -> tuple[int, ...]:
-    """How many clients the smallest and the largest secure sum of a round are planned for."""
-    smallest = smallest_sum(federation.config, len(_cohort(record)))
-    return (smallest,) if federation.config.aggregation.groups == 1 else (smallest, smallest + 1)
 
 
 def _cohort(record: RoundRecord) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from fedpeft_secure import Config
 from fedpeft_secure.config_file import parse_config
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.preflight import check
-from fedpeft_secure.protocols import decide_protocol, smallest_sum, too_few
+from fedpeft_secure.protocols import decide_protocol, smallest_sum, sum_sizes, too_few
 
 
 def make(**tables: dict[str, Any]) -> Config:
@@ -67,3 +67,14 @@ def test_a_cohort_that_shrinks_ends_when_its_smallest_group_is_too_small() -> No
     assert too_few(config, 9) == ""
     assert too_few(config, 8) == "the 2 of a group of 8 clients in 3 are fewer than secure_sum.min_cohort = 3"
     assert "cohort" in too_few(make(), 11)
+
+
+def test_every_size_of_group_must_bear_its_dropouts_and_not_only_the_smallest() -> None:
+    """Dropouts are rounded up: masks of ten clients bear two of them, where those of eleven must bear three."""
+    sums = {"server": "malicious", "adversarial_fraction": 0.1, "dropout_fraction": 0.2, "protocol": "masked"}
+    config = make(clients={"count": 31, "per_round": 31}, secure_sum=sums)
+    assert (sum_sizes(config, 30), sum_sizes(config, 31), sum_sizes(config, 32)) == ((10,), (10, 11), (10, 11))
+    assert too_few(config, 30) == ""
+    assert "11 clients cannot bear 4 corrupt and 3 vanishing ones" in too_few(config, 31)
+    with pytest.raises(ConfigError, match=r"clients\.per_round: .* 11 clients cannot bear .* use fewer groups"):
+        check(config)

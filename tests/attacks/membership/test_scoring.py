@@ -4,6 +4,7 @@ from scipy.stats import norm
 
 from attacks import AttackError, score
 from attacks.membership import MembershipGuess, MembershipTruth, separation
+from attacks.membership.scoring import judge
 
 
 def test_gaussian_scores_give_the_area_that_theory_gives() -> None:
@@ -42,3 +43,14 @@ def test_the_score_carries_interval_and_null_control() -> None:
     assert 0.85 < found.low <= found.value <= found.high <= 1.0
     assert 0.4 < found.null < 0.6
     assert "100 members, 100 non-members" in found.remarks
+
+
+def test_nobody_named_is_no_proof_that_nobody_can_be() -> None:
+    """No resample of twenty members below every other has one above: the bootstrap alone would say 0 to 0."""
+    groups = np.split(np.arange(60), 3)
+    truth = MembershipTruth(members=groups[0], non_members=groups[1], control=groups[2], rng=np.random.default_rng(2))
+    for member, value, low, high in ((-1.0, 0.0, 0.0, 0.161), (1.0, 1.0, 0.839, 1.0)):
+        found, curve = judge(MembershipGuess(scores=np.repeat([member, 0.0, 0.0], 20)), truth)
+        for rate in (curve.tpr_at_1_percent, curve.tpr_at_01_percent):
+            assert (rate.value, rate.low, rate.high) == pytest.approx((value, low, high), abs=1e-3)
+        assert f"TPR at 1 % FPR {value:.3f} [{low:.3f}, {high:.3f}]" in found.remarks

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import dp
+from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.clients.trainer import Trained
 from fedpeft_secure.config import Config
@@ -72,6 +73,16 @@ def test_each_gets_its_own_reply_whatever_the_order_and_the_dead_are_noticed(con
     other.thread.join()
     with pytest.raises(RunFailedError, match=r"clients\.workers: .*--resume"):
         workers.train("client-1", context)
+    other.worker.close()
+
+
+def test_a_client_that_is_sent_a_delta_trains_once_too(context: RoundContext) -> None:
+    other = Answering(orders=1)
+    start = AdapterState({name: value + 1 for name, value in context.state.values.items()})
+    workers = TrainingWorkers(seats={"client-1": other.worker}, start=start)
+    workers.begin("client-1", pack_request(context.plan, context.state, start=start))
+    assert workers.train("client-1", context).delta["w"][0] == 1
+    other.thread.join()
     other.worker.close()
 
 

@@ -170,6 +170,25 @@ def test_a_step_to_infinity_or_nowhere_ends_the_run(
     assert not run.directory.rounds.exists()
 
 
+def test_a_step_that_rounding_swallows_ends_the_run(
+    played: Callable[..., Played], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What clients are sent is what counts: they would be charged for the same adapter again."""
+    run = played({"aggregation.downloads": "deltas"})
+    steps = iter((1.0, 1e-6))
+
+    def apply(
+        self: object, state: AdapterState, mean: object, spec: object, optimizer: ServerOptimizer
+    ) -> tuple[AdapterState, ServerOptimizer]:
+        step = next(steps)
+        return AdapterState({name: old + np.float32(step) for name, old in state.values.items()}), optimizer
+
+    monkeypatch.setattr(type(run.federation.strategy.strategy), "apply", apply)
+    with pytest.raises(RunFailedError, match="changed nothing"):
+        run.play()
+    assert len(read_rounds(run.directory)) == 1
+
+
 GROUPS = {
     "clients.count": 12,
     "clients.per_round": 12,

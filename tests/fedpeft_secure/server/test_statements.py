@@ -220,3 +220,24 @@ def test_with_groups_it_is_the_noise_in_the_smallest_group(make_federation: Make
     sigma = federation.budgets[0].noise_multiplier
     assert found.noise_multiplier == pytest.approx(sigma * math.sqrt(found.honest_survivors))
     assert "every sum, one for each group, that clients help to open then holds" in found.assumptions
+
+
+def test_only_sums_of_a_size_that_there_was_are_looked_at(
+    make_federation: MakeFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No graph need exist for another: the statement of a run that went well would fail it at its end."""
+    federation = make_federation(
+        {
+            "clients.count": 16,
+            "clients.per_round": 16,
+            "aggregation.groups": 3,
+            "aggregation.robust": "median",
+            "secure_sum.adversarial_fraction": 0.05,
+        }
+    )
+    names, seen = federation.config.client_names, set[int]()
+    monkeypatch.setattr(statements, "guaranteed_honest", lambda _, size: seen.add(size) or 3)
+    for cohort, sizes in ((names[:15], {5}), (names, {5, 6})):
+        seen.clear()
+        assert aggregate_privacy(federation, [record(1, cohort)]) is not None
+        assert seen == sizes
