@@ -236,7 +236,12 @@ def test_only_sums_of_a_size_that_there_was_are_looked_at(
         }
     )
     names, seen = federation.config.client_names, set[int]()
-    monkeypatch.setattr(statements, "guaranteed_honest", lambda _, size: seen.add(size) or 3)
+
+    def honest(_: Federation, size: int) -> int:
+        seen.add(size)
+        return 3
+
+    monkeypatch.setattr(statements, "guaranteed_honest", honest)
     for cohort, sizes in ((names[:15], {5}), (names, {5, 6})):
         seen.clear()
         assert aggregate_privacy(federation, [record(1, cohort)]) is not None
