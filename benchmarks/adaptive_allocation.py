@@ -101,8 +101,8 @@ def config_of(arm: str, seed: int, given: argparse.Namespace) -> Config:
             "nominal_batch": 44,
             "evaluate_every": 1000,
         },
-        "privacy": {"epsilon": "inf"},
-        "secure_sum": {"protocol": "plain", "server": "curious"},
+        "privacy": {"epsilon": "inf", "clip_norm": 10.0},
+        "secure_sum": {"protocol": "plain", "server": "curious", "bits": 24},
     }
     if arm == "adaptive":
         small = small_devices(seed)

@@ -3,6 +3,7 @@
 import math
 
 from fedpeft_secure.aggregation.choose import choose_strategy
+from fedpeft_secure.aggregation.robust import FEWEST_GROUPS
 from fedpeft_secure.allocation.participants import extra_clients
 from fedpeft_secure.client_level_rules import check_client_level
 from fedpeft_secure.config import Config
@@ -48,14 +49,19 @@ def _check_cohort(config: Config) -> None:
     if secure_sum.min_cohort > smallest and groups > 1:
         raise ConfigError(
             f"aggregation.groups: {clients.per_round} clients (clients.per_round) in {groups} groups leave {smallest} "
-            f"in the smallest, fewer than secure_sum.min_cohort = {secure_sum.min_cohort}; use at most "
-            f"{clients.per_round // secure_sum.min_cohort} groups, or more clients"
+            f"in the smallest, fewer than secure_sum.min_cohort = {secure_sum.min_cohort}; raise clients.per_round to "
+            f"{groups * secure_sum.min_cohort} or more, or {_fewer_groups(clients.per_round // secure_sum.min_cohort)}"
         )
     if secure_sum.min_cohort > clients.per_round:
         raise ConfigError(
             f"secure_sum.min_cohort: a cohort of {clients.per_round} (clients.per_round) never has "
             f"{secure_sum.min_cohort} survivors; lower it"
         )
+
+
+def _fewer_groups(most: int) -> str:
+    """The remedy that keeps the clients: no robust mean is one of fewer groups than it needs."""
+    return f"use at most {most} groups" if most >= FEWEST_GROUPS else 'set groups = 1 and aggregation.robust = "off"'
 
 
 def _check_training(config: Config) -> None:

@@ -61,11 +61,12 @@ def write_compare_page(out: Path, found: Comparison, base: Config) -> Path:
 def compare_document(found: Comparison, base: Config, *, origin: str) -> Document:
     """Decides everything that the page shows."""
     seeds = ", ".join(map(str, found.rows[0].seeds))
+    which = f"seed{'s' if len(found.rows[0].seeds) > 1 else ''} {seeds}"
     return Document(
         eyebrow="Comparison of strategies and baselines",
         title=base.model.name.rsplit("/", 1)[-1],
         subtitle=f"on {base.data.name}",
-        lead=f"{text.count(len(found.rows), 'arm')} on the same data and partitions; seeds: {seeds}.",
+        lead=f"{text.count(len(found.rows), 'arm')} on the same data and partitions, {which}.",
         notices=_notices(found, base),
         answers=_answers(found),
         sections=_sections(found, base),

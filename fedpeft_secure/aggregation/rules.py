@@ -63,7 +63,7 @@ def controlled(config: Config, strategy: RoundStrategy) -> Controlled:
     if not isinstance(strategy, OnTensors) or strategy.name not in STEADY:
         raise ConfigError(
             f"{setting}: {strategy.name!r} does not sum changes of the same coordinates in every round; set "
-            f"aggregation.strategy to {' or '.join(sorted(STEADY))}"
+            "aggregation.strategy to fedit or ffa"
         )
     if config.training.optimizer != "sgd" or config.training.proximal > 0:
         raise ConfigError(f'{setting}: corrects plain gradient steps; use training.optimizer = "sgd" and proximal = 0')
@@ -86,7 +86,7 @@ def sparse(config: Config, strategy: RoundStrategy) -> Sparse:
     if not isinstance(strategy, OnTensors) or strategy.name not in STEADY:
         raise ConfigError(
             f"{setting}: {strategy.name!r} does not sum changes of the same coordinates in every round; set "
-            f"aggregation.strategy to {' or '.join(sorted(STEADY))}"
+            "aggregation.strategy to fedit or ffa"
         )
     if not all_train_all(config):
         raise ConfigError(f"{setting}: every client must train the whole module; leave [allocation] away")

@@ -17,7 +17,9 @@ from fedpeft_secure.errors import InputError
 def audit_command(  # noqa: PLR0917 - typer calls by name
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="CONFIG", help="TOML file; or a finished run, whose ledger is replayed as well."),
+        typer.Argument(
+            metavar="[CONFIG|RUN_DIR]", help="TOML file; or a finished run, whose ledger is replayed as well."
+        ),
     ] = None,
     overrides: Overrides = None,
     out: Out = None,

@@ -39,6 +39,10 @@ def test_every_command_has_help(command):
     assert command == "bench" or "Example: fedpeft" in shown.output
 
 
+def test_the_help_says_what_an_argument_is():
+    assert "A finished run, or a TOML file." in call("attack", "--help").stdout
+
+
 def test_version():
     assert call("--version").stdout.strip() == fedpeft_secure.__version__
 

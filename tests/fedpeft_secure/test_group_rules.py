@@ -33,7 +33,9 @@ def test_groups_that_are_large_enough_pass() -> None:
         ({"aggregation": {"robust": "off"}}, "aggregation.groups: 3 groups' sums reveal more .*robust = \"median\""),
         ({"aggregation": {"groups": 2}}, "aggregation.groups: 2 is too few for aggregation.robust = 'median'"),
         ({"aggregation": {"groups": 1}}, "aggregation.groups: 1 is too few .* set it to 3 or more"),
-        ({"aggregation": {"groups": 5}}, "aggregation.groups: 12 clients .* leave 2 in the smallest, .* at most 4"),
+        ({"aggregation": {"groups": 5}}, "aggregation.groups: 12 clients .* leave 2 in the smallest, .* to 15 or more, "
+         "or use at most 4 groups"),
+        ({"clients": {"per_round": 8}}, "8 clients .* leave 2 .* to 9 or more, or set groups = 1 and .*\"off\""),
         ({"secure_sum": {"server": "malicious"}}, "clients.per_round: .* has 5 clients; .* in each of the 3 aggr"),
         ({"secure_sum": {"protocol": "bfv"}}, "aggregation.groups: 'bfv' has one sum a round here; .* or helper"),
         ({"privacy": {"unit": "client", "epsilon": 8.0}}, "aggregation.groups: the noise of whole clients"),
