@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--topics", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--sample-rate", type=float, default=0.05)
+    parser.add_argument("--holders", type=float, default=0.0)
     parser.add_argument("--memory", type=float, default=145.0)
     parser.add_argument("--arms", nargs="+", default=["adaptive", "left out"], choices=ARMS)
     given = parser.parse_args()
@@ -108,6 +109,7 @@ def config_of(arm: str, seed: int, given: argparse.Namespace) -> Config:
         small = small_devices(seed)
         tables["allocation"] = {
             "strategy": "adaptive",
+            "holders": given.holders,
             "devices": {
                 name: {"memory_mib": given.memory if name in small else 1024.0, "gflops": 50.0}
                 for name in (f"client-{index}" for index in range(1, CLIENTS + 1))

@@ -116,10 +116,11 @@ def _decide(text: str) -> tuple[Decision, ...]:
 
 
 def fewest_fillers(config: Config) -> int:
-    """Clients of all that must fill a slot, so that `min_cohort` do in every cohort that finishes a round."""
+    """Clients of all that must fill a slot: `min_cohort` in every cohort that finishes, and the configured share."""
     absent = config.clients.count - min(config.clients.per_round, config.clients.count)
     dropped = math.ceil(config.secure_sum.dropout_fraction * config.clients.per_round)
-    return min(config.secure_sum.min_cohort + absent + dropped, config.clients.count)
+    held = math.ceil(config.allocation.holders * config.clients.count)
+    return min(max(config.secure_sum.min_cohort + absent + dropped, held), config.clients.count)
 
 
 def menu_of(config: Config) -> Menu:
@@ -197,5 +198,6 @@ def _why_none(config: Config, menu: Menu, devices: tuple[Device, ...]) -> str:
     smallest = menu.upload_bytes(min(menu.parts))
     return (
         f"allocation.devices: no part is filled by {fewest_fillers(config)} clients and within everybody's upload_kib "
-        f"(the smallest takes {smallest} bytes); raise upload_kib or lower secure_sum.min_cohort"
+        f"(the smallest takes {smallest} bytes); raise upload_kib, or lower secure_sum.min_cohort or "
+        "allocation.holders"
     )

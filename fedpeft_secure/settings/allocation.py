@@ -52,5 +52,8 @@ class AllocationConfig(Table):
     round_seconds: Annotated[Limit, Unit("s")] = math.inf
     """The longest local training of a round, for "adaptive"."""
 
+    holders: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The least share of clients that train a layer, for "adaptive"; 1 where few would pull it to their own data."""
+
     smallest_batch: Annotated[int, Field(ge=1), Unit("examples")] = 4
     """The smallest batch that is still worth a pass, for "adaptive"."""

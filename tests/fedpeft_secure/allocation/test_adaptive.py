@@ -53,6 +53,13 @@ def test_layers_that_too_few_could_fill_are_left_out(tiny_config: MakeConfig) ->
     assert config.peft.layers == 1, "what nobody trains is not in the module"
 
 
+def test_layers_that_fewer_train_than_wished_are_left_out(tiny_config: MakeConfig) -> None:
+    weak = with_devices(memory_for(tiny_config, 1), 500.0, weak_ones=2) | {"secure_sum.dropout_fraction": 0.0}
+    for holders, layers in ((0.6, [1, 1, 2, 2, 2]), (0.61, [1] * 5), (1.0, [1] * 5)):
+        decisions = decide(tiny_config(weak | {"allocation.holders": holders}))
+        assert [decision.layers for decision in decisions] == layers
+
+
 def test_adapting_twice_changes_nothing(tiny_config: MakeConfig) -> None:
     config = tiny_config(with_devices(memory_for(tiny_config, 1), 500.0, weak_ones=3))
     assert adapt(config) == config
