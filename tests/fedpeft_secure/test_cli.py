@@ -244,7 +244,7 @@ def test_bench_secure_sum_of_another_protocol():
         (("sweep", "--resume", "runs/none"), ("runs/none", "no sweep")),
         (("recommend", "--evidence", "runs/none"), ("--evidence runs/none", "no finished run")),
         (("recommend", "--max-leakage", "much"), ("--max-leakage", "membership.AUC=0.55")),
-        (("compare", "--attack", "telepathy"), ("--attack telepathy", "span, membership")),
+        (("compare", "--attack", "telepathy"), ("--attack telepathy", "there are span, ")),
     ],
 )
 def test_what_sweeps_and_recommendations_cannot_use_is_one_line(arguments, words):

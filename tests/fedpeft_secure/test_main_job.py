@@ -390,7 +390,7 @@ def test_other_methods_run_the_whole_job(tiny_config, tmp_path, request, method,
     result = run(tiny_config(settings), out=tmp_path / "run")
     assert all(0 < row.epsilon_spent <= row.epsilon_budget for row in result.privacy.clients)
     assert result.setup.method.startswith(method)
-    strategies = {"rslora": "fedsvd", "dora": "fedsvd", "adalora": "adalora"}
+    strategies = {"rslora": "fedsvd", "dora": "fedsvd", "adalora": "adalora", "lora_xs": "fed_sb"}
     assert result.setup.strategy == strategies.get(method, "fedit")
     loaded = methods.read_state(fedpeft_secure.models.load(tmp_path / "run"))
     assert loaded.to_bytes() == _adapter(tmp_path / "run")

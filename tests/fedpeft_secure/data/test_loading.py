@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,6 +77,7 @@ def test_a_fresh_process_loads_the_same_silently(default: data.FederatedData, tm
         "d = data.load(DataConfig(), clients=8, seed=Seed(0)); print(data.fingerprint(d.clients[1]).hex())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "1", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment["MPLCONFIGDIR"] = matplotlib.get_cachedir()  # flwr-datasets imports it, and new fonts make it talk
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == data.fingerprint(default.clients[1]).hex()
     assert done.stderr == ""
