@@ -88,7 +88,7 @@ def defence_row(arm: Arm, base: Config, found: Result) -> DefenceRow:
         accuracy=found.utility.accuracy,
         majority_baseline=found.utility.majority_baseline,
         upload_bytes=found.communication.upload_bytes,
-        seconds=sum(found.compute.seconds.get(phase, 0.0) for phase in ("setup", "rounds")),
+        seconds=found.compute.seconds["total"],
         epsilon=max(row.epsilon_spent for row in found.privacy.clients) if private else None,
         delta=found.privacy.clients[0].delta if private else None,
         unit=found.privacy.unit,
