@@ -121,7 +121,7 @@ def config_of(arm: str, seed: int, given: argparse.Namespace) -> Config:
 def run(arm: str, seed: int, given: argparse.Namespace) -> tuple[float, str]:
     config = config_of(arm, seed, given)
     gone = small_devices(seed) if arm == "left out" else frozenset()
-    note = note_of(config, seed) if arm == "adaptive" else f"{CLIENTS - len(gone)} clients"
+    note = note_of(config, seed, given) if arm == "adaptive" else f"{CLIENTS - len(gone)} clients"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite"
         with dp.Ledger.open(path) as ledger:
@@ -156,9 +156,9 @@ def run(arm: str, seed: int, given: argparse.Namespace) -> tuple[float, str]:
             return predict(federation.backbone, state, federation.test).accuracy, note
 
 
-def note_of(config: Config, seed: int) -> str:
+def note_of(config: Config, seed: int, given: argparse.Namespace) -> str:
     """What the small devices train, and that the whole module does not fit on them."""
-    small, menu = small_devices(seed), menu_of(config)
+    small, menu = small_devices(seed), menu_of(config_of("no limit", seed, given))
     whole = Part(layers=menu.layers, targets=menu.targets, rank=menu.ranks[-1])
     for name, device in zip(config.client_names, client_devices(config), strict=True):
         able = any(option.part == whole for option in options(menu, device, noise_multiplier=0.0))
