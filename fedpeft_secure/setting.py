@@ -12,7 +12,7 @@ from fedpeft_secure import models
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation import RoundStrategy, choose_strategy
 from fedpeft_secure.aggregation.base_weights import with_unchanged_base
-from fedpeft_secure.allocation.adaptive import decide
+from fedpeft_secure.allocation.adaptive import decide, uneven
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.client_budgets import plan_client_budgets
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
@@ -119,9 +119,12 @@ def decide_all(config: Config, *, listen: Listener) -> Decided:
     """
     batches: dict[str, int] = {}
     if config.allocation.strategy == "adaptive":
-        for decision in decide(config):
+        decisions = decide(config)
+        for decision in decisions:
             batches[decision.client] = decision.batch
             listen(Notice(text=decision.description))
+        if warning := uneven(decisions):
+            listen(Notice(text=warning))
     chosen = config.secure_sum.protocol
     config, reason = with_decided_protocol(config)
     if config.secure_sum.protocol != chosen:

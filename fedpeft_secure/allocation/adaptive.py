@@ -64,6 +64,18 @@ def decide(config: Config) -> tuple[Decision, ...]:
     return _decide(config.model_dump_json())
 
 
+def uneven(decisions: tuple[Decision, ...]) -> str | None:
+    """What to mind where some clients train layers that others do not."""
+    deepest = max(decision.layers for decision in decisions)
+    whole = sum(decision.layers == deepest for decision in decisions)
+    if whole == len(decisions):
+        return None
+    return (
+        f"{whole} of {len(decisions)} clients alone train the deepest layers, and pull them to their own data where "
+        "clients' data differ: allocation.holders = 1 deals only what all can train"
+    )
+
+
 def adapt(config: Config) -> Config:
     """The configuration with a module no larger than what is dealt: slots that nobody fills are not sent.
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fedpeft_secure import Config, run
-from fedpeft_secure.allocation.adaptive import adapt, adaptive_allotments, decide, fewest_fillers
+from fedpeft_secure.allocation.adaptive import adapt, adaptive_allotments, decide, fewest_fillers, uneven
 from fedpeft_secure.allocation.deal import deal_allotments
 from fedpeft_secure.allocation.device_terms import MIX, client_devices, read_profiles
 from fedpeft_secure.config_file import parse_config
@@ -58,6 +58,7 @@ def test_layers_that_fewer_train_than_wished_are_left_out(tiny_config: MakeConfi
     for holders, layers in ((0.6, [1, 1, 2, 2, 2]), (0.61, [1] * 5), (1.0, [1] * 5)):
         decisions = decide(tiny_config(weak | {"allocation.holders": holders}))
         assert [decision.layers for decision in decisions] == layers
+        assert (uneven(decisions) is None) == (layers == [1] * 5)
 
 
 def test_adapting_twice_changes_nothing(tiny_config: MakeConfig) -> None:
@@ -145,4 +146,5 @@ def test_the_main_job_runs_and_says_who_trained_what(tiny_config: MakeConfig, tm
     )
     assert [row.layers for row in result.setup.allocation] == [1, 1, 2, 2, 2]
     assert result.setup.allocation[0].reason in "".join(heard)
+    assert [line for line in heard if line.startswith("3 of 5 clients alone train the deepest layers")]
     assert all(record.failure == "" for record in read_rounds(RunDirectory(root=tmp_path / "run")))
