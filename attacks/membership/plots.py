@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from attacks.errors import AttackError
 from attacks.roc import RocCurve, area
@@ -27,5 +28,8 @@ def roc_figure(curves: Mapping[str, RocCurve]) -> Figure:
     axes.plot([FLOOR, 1], [FLOOR, 1], color="0.6", linestyle="--", label="guessing")
     axes.set(xscale="log", yscale="log", xlim=(FLOOR, 1), ylim=(FLOOR, 1))
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    axes.legend(loc="lower right")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda rate, _: f"{100 * rate:g} %"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.legend(loc="lower right", fontsize="small", framealpha=0.8)
     return figure

@@ -160,6 +160,9 @@ def test_shadows_hide_their_scores() -> None:
 def test_a_figure_is_drawn_on_logarithmic_axes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     figure = roc_figure({"attack": roc(rng.normal(1, 1, 200), rng.normal(size=200))})
+    figure.draw_without_rendering()
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert {"0.1 %", "1 %", "10 %", "100 %"} <= set(shown)
     axes = figure.axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     figure.savefig(tmp_path / "roc.png")
