@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from evaluations.report import formatting as text
-from evaluations.report.charts import INK, MUTED, PALETTE, blank_figure, finished_chart, plain
+from evaluations.report.charts import INK, PALETTE, blank_figure, finished_chart, name_line, plain
 from evaluations.report.elements import Chart
 from evaluations.report.verdicts import VIEW_NAMES, grouped
 from fedpeft_secure.result import AttackRow
@@ -31,18 +31,7 @@ def _attack_chart(name: str, attack: str, metric: str, rows: list[AttackRow]) ->
         hovertemplate="null control %{x:.3f}<extra></extra>",
     )
     for line, row in numbered:
-        figure.add_annotation(
-            x=0,
-            xref="paper",
-            xanchor="left",
-            y=line,
-            yshift=17,
-            text=_line_name(row),
-            showarrow=False,
-            font={"size": 12, "color": MUTED},
-            bgcolor="var(--paper)",
-            borderpad=1,
-        )
+        name_line(figure, line, _line_name(row))
     ends = [end for row in rows for end in (row.value, row.low, row.high, row.null) if end is not None]
     if min(ends) >= 0 and 0.25 <= max(ends) <= 1:
         figure.update_xaxes(range=[-0.04, 1.04], tickvals=[0, 0.25, 0.5, 0.75, 1])

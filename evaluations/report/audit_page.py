@@ -6,7 +6,7 @@ from pathlib import Path
 from attacks.audit import AuditResult
 from attacks.audit.result import AuditBound
 from evaluations.report import formatting as text
-from evaluations.report.charts import INK, MUTED, PALETTE, blank_figure, finished_chart, plain
+from evaluations.report.charts import INK, PALETTE, blank_figure, finished_chart, name_line, plain
 from evaluations.report.elements import (
     Answer,
     Cell,
@@ -177,18 +177,7 @@ def _chart(result: AuditResult) -> Chart:
             hovertemplate=f"ε {sign} %{{x:.3f}}<extra>{name}</extra>",
         )
     for line, bound in enumerate(result.bounds):
-        figure.add_annotation(
-            x=0,
-            xref="paper",
-            xanchor="left",
-            y=line,
-            yshift=17,
-            text=plain(bound.method),
-            showarrow=False,
-            font={"size": 12, "color": MUTED},
-            bgcolor="var(--paper)",
-            borderpad=1,
-        )
+        name_line(figure, line, plain(bound.method))
     every = (result.epsilon_upper, *(bound.epsilon for bound in result.bounds))
     widest = max(value for value in every if math.isfinite(value))
     figure.update_xaxes(range=[-0.03 * widest, 1.06 * widest], nticks=6)

@@ -172,6 +172,22 @@ def _add_trajectory(figure: go.Figure, trajectory: Trajectory, colour: str) -> N
     )
 
 
+def name_line(figure: go.Figure, line: int, name: str) -> None:
+    """Writes a name above a line of a dot chart, at its left end."""
+    figure.add_annotation(
+        x=0,
+        xref="paper",
+        xanchor="left",
+        y=line,
+        yshift=17,
+        text=name,
+        showarrow=False,
+        font={"size": 12, "color": MUTED},
+        bgcolor="var(--paper)",
+        borderpad=1,
+    )
+
+
 def blank_figure(x_title: str, y_title: str) -> go.Figure:
     """An empty figure in the page's colours."""
     axis = {

@@ -12,17 +12,14 @@ import fedpeft_secure
 from fedpeft_secure import Config, models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Entry, Role
 from fedpeft_secure.aggregation import combine
-from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.fed_sb import FedSB
 from fedpeft_secure.aggregation.server_optimizers import FedAvg, server_optimizer
 from fedpeft_secure.clients import trainer as trainer_module
-from fedpeft_secure.engines.in_process import run_round
-from fedpeft_secure.engines.rounds import RoundOutcome
-from fedpeft_secure.events import Event, RoundFinished, ignore
+from fedpeft_secure.events import Event, RoundFinished
 from fedpeft_secure.methods.lora_xs import as_factors
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.job import training_run
-from fedpeft_secure.server.planning import plan_round
+from tests.fedpeft_secure.aggregation.playing import play, rounds
 
 MakeFederation = Callable[..., Federation]
 MakeConfig = Callable[..., Config]
@@ -45,41 +42,6 @@ def moved_start(federation: Federation) -> AdapterState:
     rng = np.random.default_rng(0)
     values = federation.start.values.items()
     return AdapterState({name: value + rng.normal(0, 0.5, value.shape) for name, value in values})
-
-
-def play(federation: Federation, state: AdapterState, number: int = 1) -> tuple[RoundContext, RoundOutcome]:
-    plan = plan_round(
-        federation.config,
-        run="run",
-        round_number=number,
-        attempt=0,
-        state=state,
-        strategy=federation.strategy,
-        budgets=federation.budgets,
-    )
-    spec = federation.backbone.spec
-    outcome = run_round(
-        plan,
-        state,
-        federation.clients,
-        strategy=federation.strategy,
-        spec=spec,
-        directory=federation.keys.directory,
-        key_holder=federation.key_holder,
-        drop={},
-        listen=ignore,
-    )
-    assert outcome.received is not None, (outcome.failure, outcome.refusals)
-    return RoundContext(plan=plan, spec=spec, state=state), outcome
-
-
-def rounds(federation: Federation, count: int) -> AdapterState:
-    state, optimizer = moved_start(federation), federation.optimizer
-    for number in range(1, count + 1):
-        context, outcome = play(federation, state, number)
-        assert outcome.received is not None
-        state, optimizer = federation.strategy.apply(outcome.received, context, optimizer)
-    return state
 
 
 def factors(federation: Federation, state: AdapterState) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -121,7 +83,7 @@ def test_a_round_is_the_mean_of_the_products_of_the_true_cores(
     monkeypatch.setattr(trainer_module, "train_locally", spy)
     before = moved_start(federation)
     context, outcome = play(federation, before)
-    assert outcome.received is not None
+    assert outcome.received is not None, (outcome.failure, outcome.refusals)
     after, _ = federation.strategy.apply(outcome.received, context, federation.optimizer)
     weights = [len(federation.clients[client].examples) for client in context.plan.cohort]
     assert len(set(weights)) > 1
@@ -142,9 +104,8 @@ def test_what_hides_the_clients_changes_nothing(protocol: str, optimizer: str, m
     settings = {**SETTINGS, "training.local_steps": 1, "secure_sum.server": "curious"}
     if optimizer == "adamw":
         settings |= {"training.server_optimizer": "adamw", "training.server_learning_rate": 0.01}
-    plain, hidden = (
-        rounds(make_federation({**settings, "secure_sum.protocol": each}), 2) for each in ("plain", protocol)
-    )
+    federations = [make_federation({**settings, "secure_sum.protocol": each}) for each in ("plain", protocol)]
+    plain, hidden = (rounds(federation, moved_start(federation), 2) for federation in federations)
     assert all(np.allclose(plain[key], hidden[key], atol=1e-6) for key in plain.values)
 
 

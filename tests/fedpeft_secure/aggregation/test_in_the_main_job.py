@@ -20,13 +20,10 @@ from fedpeft_secure.clients import client as client_module
 from fedpeft_secure.clients import trainer as trainer_module
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.memory import load_memory
-from fedpeft_secure.engines.in_process import run_round
-from fedpeft_secure.engines.rounds import RoundOutcome
 from fedpeft_secure.errors import PolicyError
-from fedpeft_secure.events import ignore
 from fedpeft_secure.plans import OwnTerms, RoundPlan, pack_next, unpack_next
 from fedpeft_secure.server.federation import Federation
-from fedpeft_secure.server.planning import plan_round
+from tests.fedpeft_secure.aggregation.playing import play, rounds
 
 MakeFederation = Callable[..., Federation]
 RANKS = [4, 2, 4, 1, 4]
@@ -54,40 +51,6 @@ def moved_start(federation: Federation) -> AdapterState:
             for name, value in federation.start.values.items()
         }
     )
-
-
-def play(federation: Federation, state: AdapterState, number: int = 1) -> tuple[RoundContext, RoundOutcome]:
-    plan = plan_round(
-        federation.config,
-        run="run",
-        round_number=number,
-        attempt=0,
-        state=state,
-        strategy=federation.strategy,
-        budgets=federation.budgets,
-    )
-    spec = federation.backbone.spec
-    outcome = run_round(
-        plan,
-        state,
-        federation.clients,
-        strategy=federation.strategy,
-        spec=spec,
-        directory=federation.keys.directory,
-        key_holder=federation.key_holder,
-        drop={},
-        listen=ignore,
-    )
-    return RoundContext(plan=plan, spec=spec, state=state), outcome
-
-
-def rounds(federation: Federation, count: int) -> AdapterState:
-    state, optimizer = moved_start(federation), federation.optimizer
-    for number in range(1, count + 1):
-        context, outcome = play(federation, state, number)
-        assert outcome.received is not None, (outcome.failure, outcome.refusals)
-        state, optimizer = federation.strategy.apply(outcome.received, context, optimizer)
-    return state
 
 
 def product(context: RoundContext, state: AdapterState, module: str) -> np.ndarray:
@@ -134,9 +97,8 @@ def test_a_round_is_the_strategys_equation_on_the_true_factors(
 def test_masks_change_nothing(name: str, make_federation: MakeFederation) -> None:
     ranks = [] if name in ("rolora", "lora_fair") else RANKS
     settings = {**SETTINGS, "aggregation.strategy": name, "allocation.ranks": ranks, "training.local_steps": 1}
-    plain, masked = (
-        rounds(make_federation({**settings, "secure_sum.protocol": protocol}), 2) for protocol in ("plain", "masked")
-    )
+    federations = [make_federation({**settings, "secure_sum.protocol": protocol}) for protocol in ("plain", "masked")]
+    plain, masked = (rounds(federation, moved_start(federation), 2) for federation in federations)
     assert all(np.allclose(plain[key], masked[key], atol=1e-6) for key in plain.values)
 
 
@@ -144,7 +106,7 @@ def test_masks_change_nothing(name: str, make_federation: MakeFederation) -> Non
 def test_under_privacy_everything_sent_comes_from_noised_gradients(name: str, make_federation: MakeFederation) -> None:
     """A round charges the steps of training and nothing else, two sums included."""
     federation = make_federation({**SETTINGS, "privacy.epsilon": 8.0, "aggregation.strategy": name})
-    state = rounds(federation, 2)
+    state = rounds(federation, moved_start(federation), 2)
     assert all(np.isfinite(value).all() for value in state.values.values())
     charges = federation.ledger.history("client-1")
     assert [(charge.release.round, charge.event.steps) for charge in charges] == [(1, 2), (2, 2)]
