@@ -75,11 +75,15 @@ def parse_config(tables: dict[str, Any]) -> Config:
 
     Budgets in a file are read, and budgets from a distribution drawn, so that what is returned names every client's.
     """
+    return resolve(validated(tables))
+
+
+def validated(tables: dict[str, Any]) -> Config:
+    """The same, before anything is resolved: files are still named, and nothing is dealt."""
     try:
-        config = Config.model_validate(tables)
+        return Config.model_validate(tables)
     except ValidationError as error:
         raise ConfigError(_one_line(error)) from None
-    return resolve(config)
 
 
 def dump_config(config: Config) -> str:
