@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import dp
 from fedpeft_secure.client_noise import ClientNoise
-from fedpeft_secure.config import Config
+from fedpeft_secure.config import Config, MeasuredImportance
 from fedpeft_secure.errors import ConfigError
 
 
@@ -101,6 +101,17 @@ def reserved_attempts(config: Config) -> int:
     return max(1, math.ceil(config.training.rounds / 20)) if noise_kind(config) == "secure" else 0
 
 
+def charged_before(config: Config) -> tuple[dp.SampledGaussian, ...]:
+    """What clients were charged before the run for characteristics that it uses: noise is calibrated for both together.
+
+    Their ledger holds it too; a run that did not plan for it would end a round early.
+    """
+    found = config.allocation.importance
+    if not isinstance(found, MeasuredImportance) or not found.private:
+        return ()
+    return (dp.SampledGaussian(noise_multiplier=found.noise_multiplier, sample_rate=found.sample_rate, steps=1),)
+
+
 def noise_kind(config: Config) -> str:
     """Where noise comes from: "none", "simulation" (seeded, repeatable, so not private) or "secure"."""
     if not any(config.is_private(client) for client in config.client_names):
@@ -160,18 +171,17 @@ def _plan_client(config: Config, client: str) -> ClientBudget:
 def _plan_groups(config: Config, client: str) -> ClientBudget:
     """IDP-SGD, *Sample*: the noise is common to the client's groups, and each has the rate that its budget allows."""
     groups = config.groups_of(client)
-    try:
-        found = dp.individual_rates(
-            epsilons={name: group.epsilon for name, group in groups.items()},
-            shares={name: group.share for name, group in groups.items()},
-            delta=_delta_of(config, client),
-            sample_rate=_rate_of(config, client),
-            steps=planned_steps(config, client),
-            accountant=config.privacy.accountant,
-            relation=config.privacy.relation,
-        )
-    except dp.UnreachableBudget as error:
-        raise ConfigError(f"privacy.groups: {client}'s budgets cannot be met: {error}") from error
+    targets = {name: group.epsilon for name, group in groups.items()}
+    found = _individual_rates(config, client, targets)
+    while over := {
+        name: above
+        for name, rate in found.groups
+        if charged_before(config)
+        and (above := _spends(config, client, found.noise_multiplier, rate) - groups[name].epsilon) > 0
+    }:
+        for name, above in over.items():
+            targets[name] = _lowered(config, client, targets[name], above)
+        found = _individual_rates(config, client, targets)
     planned = tuple(
         GroupBudget(
             name=name,
@@ -184,6 +194,21 @@ def _plan_groups(config: Config, client: str) -> ClientBudget:
     )
     worst = max(group.epsilon_planned for group in planned)
     return _budget(config, client, noise_multiplier=found.noise_multiplier, epsilon_planned=worst, groups=planned)
+
+
+def _individual_rates(config: Config, client: str, epsilons: dict[str, float]) -> dp.IndividualRates:
+    try:
+        return dp.individual_rates(
+            epsilons=epsilons,
+            shares={name: group.share for name, group in config.groups_of(client).items()},
+            delta=_delta_of(config, client),
+            sample_rate=_rate_of(config, client),
+            steps=planned_steps(config, client),
+            accountant=config.privacy.accountant,
+            relation=config.privacy.relation,
+        )
+    except dp.UnreachableBudget as error:
+        raise ConfigError(f"privacy.groups: {client}'s budgets cannot be met: {error}") from error
 
 
 def _budget(
@@ -218,7 +243,29 @@ def _delta_of(config: Config, client: str) -> float:
 
 
 def _calibrated(config: Config, client: str) -> float:
-    epsilon, steps = config.epsilon_of(client), planned_steps(config, client)
+    """σ that spends a client's budget together with what it was charged before."""
+    target = epsilon = config.epsilon_of(client)
+    found = _noise_for(config, client, target)
+    while charged_before(config) and (above := _spends(config, client, found, _rate_of(config, client)) - epsilon) > 0:
+        target = _lowered(config, client, target, above)
+        found = _noise_for(config, client, target)
+    return found
+
+
+def _lowered(config: Config, client: str, target: float, above: float) -> float:
+    """A smaller ε for the run alone, where it and what was charged before are `above` the budget together."""
+    lower = target - max(above, 1e-3 * target)
+    if lower <= 0:
+        (before,) = charged_before(config)
+        raise ConfigError(
+            f"allocation.importance: measuring it with noise {before.noise_multiplier:g} leaves nothing of {client}'s "
+            "budget; raise privacy.epsilon, or measure with more allocation.importance_noise"
+        )
+    return lower
+
+
+def _noise_for(config: Config, client: str, epsilon: float) -> float:
+    steps = planned_steps(config, client)
     try:
         return dp.noise_multiplier(
             epsilon=epsilon,
@@ -236,10 +283,12 @@ def _calibrated(config: Config, client: str) -> float:
 
 
 def _spends(config: Config, client: str, noise_multiplier: float, sample_rate: float) -> float:
-    return dp.epsilon(
-        noise_multiplier=noise_multiplier,
-        sample_rate=sample_rate,
-        steps=planned_steps(config, client),
+    """ε of the whole run, and of what was charged before it."""
+    run = dp.SampledGaussian(
+        noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=planned_steps(config, client)
+    )
+    return dp.compose(
+        (run, *charged_before(config)),
         delta=_delta_of(config, client),
         accountant=config.privacy.accountant,
         relation=config.privacy.relation,

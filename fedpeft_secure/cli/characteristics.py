@@ -35,7 +35,7 @@ def characteristics_command(
         found = measure(validated(read_tables(config, overrides=overrides or ())), listen=listen)
     write_importance(found, out)
     console.print(described(found), markup=False, highlight=False, soft_wrap=True)
-    show_table(_table(found), found.model_dump_json(), as_json=as_json)
+    show_table(_table(found), found.model_dump_json(indent=2), as_json=as_json)
 
 
 def _table(found: MeasuredImportance) -> Table:

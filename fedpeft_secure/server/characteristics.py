@@ -82,13 +82,13 @@ def measure(config: Config, *, listen: Listener) -> MeasuredImportance:
 
 
 def check_charged(config: Config, ledger: dp.Ledger) -> None:
-    """Refuses noised characteristics whose charges are on another ledger than the run's.
+    """Refuses noised characteristics whose charges are on another ledger than that of a private run.
 
     Raises:
         ConfigError: Names the setting.
     """
     found = config.allocation.importance
-    if not isinstance(found, MeasuredImportance) or not found.private:
+    if not isinstance(found, MeasuredImportance) or not (found.private and _private(config)):
         return
     charged = [
         any(charge.release.run == found.release for charge in ledger.history(name)) for name in config.client_names
