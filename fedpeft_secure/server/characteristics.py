@@ -23,6 +23,7 @@ from fedpeft_secure.aggregation.round_strategy import Received
 from fedpeft_secure.allocation import choose_cohort
 from fedpeft_secure.allocation.adaptive import CLASSES
 from fedpeft_secure.allocation.shapes import LOW_RANK, load_shape
+from fedpeft_secure.budgets import noise_kind
 from fedpeft_secure.clients.characteristics import LABEL_LENGTH, Cells, Measurer, probe
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.policy import simulated_policy
@@ -228,7 +229,7 @@ def _price(session: _Session) -> str:
     return (
         f"characteristics: every client is charged one step at noise multiplier {noise:g} and sample rate "
         f"{plan.sample_rate:g}, ε = {epsilon:.3g} at δ = {delta:g} per example by itself ({privacy.relation}, "
-        f"{privacy.accountant}), on {config.privacy.ledger}"
+        f"{privacy.accountant}, {noise_kind(config)} noise), on {config.privacy.ledger}"
     )
 
 

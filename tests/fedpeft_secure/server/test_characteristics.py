@@ -84,7 +84,7 @@ def test_every_client_is_charged_once_before_anything_is_sent(shared: tuple[Path
     ledger, _, heard = shared
     price = next(line for line in heard if line.startswith("characteristics:"))
     alone = dp.epsilon(noise_multiplier=1.5, sample_rate=1.0, steps=1, delta=1e-5, accountant="rdp")
-    assert f"ε = {alone:.3g} at δ = 1e-05 per example by itself (add_remove, rdp)" in price
+    assert f"ε = {alone:.3g} at δ = 1e-05 per example by itself (add_remove, rdp, simulation noise)" in price
     for number in range(1, 6):
         assert events(ledger, f"client-{number}") == [
             dp.SampledGaussian(noise_multiplier=1.5, sample_rate=1.0, steps=1)
