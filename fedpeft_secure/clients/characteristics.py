@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dp.persample import refuse_batch_coupled
 from fedpeft_secure import methods
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Role
 from fedpeft_secure.aggregation.context import RoundContext
@@ -128,8 +129,11 @@ def summed(trainer: Trainer, state: AdapterState, chosen: np.ndarray, cells: Cel
     """The sum of the vectors of the chosen examples, shape (cells.size,), float64; private.
 
     Guarantee: an example more or less moves it by at most 1 in L2 norm.
+    Assumes: no example's loss depends on another, which was tried on public words when the model was loaded.
     Does not cover: rounding in fp32, where other texts are padded to another length beside the example.
+    Raises: BatchCoupled, NotPerExample.
     """
+    refuse_batch_coupled(trainer.backbone.model)
     # fp32: under bf16 the rounding would be a thousand times as large.
     backbone = replace(trainer.backbone, precision="fp32", lower=None)
     backbone.load(state)

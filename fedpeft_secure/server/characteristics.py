@@ -217,7 +217,7 @@ def _price(session: _Session) -> str:
     if not plan.private:
         return "characteristics: NO PRIVACY BUDGET (epsilon = inf): the exact sum is released"
     privacy, noise = config.privacy, plan.noise_multiplier
-    delta = max(session.federation.clients[name].budget.delta for name in plan.cohort)
+    delta = min(session.federation.clients[name].budget.delta for name in plan.cohort)
     epsilon = dp.epsilon(
         noise_multiplier=noise,
         sample_rate=plan.sample_rate,
