@@ -8,6 +8,9 @@ from fedpeft_secure.client_noise import ClientNoise
 from fedpeft_secure.config import Config, MeasuredImportance
 from fedpeft_secure.errors import ConfigError
 
+SLACK, MOST_NOISE = 0.01, 64.0
+"""Of the noise that makes room for what was charged before a run: how exact it is, and where it is given up."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupBudget:
@@ -171,36 +174,33 @@ def _plan_client(config: Config, client: str) -> ClientBudget:
 def _plan_groups(config: Config, client: str) -> ClientBudget:
     """IDP-SGD, *Sample*: the noise is common to the client's groups, and each has the rate that its budget allows."""
     groups = config.groups_of(client)
-    targets = {name: group.epsilon for name, group in groups.items()}
-    found = _individual_rates(config, client, targets)
-    while over := {
-        name: above
-        for name, rate in found.groups
-        if charged_before(config)
-        and (above := _spends(config, client, found.noise_multiplier, rate) - groups[name].epsilon) > 0
-    }:
-        for name, above in over.items():
-            targets[name] = _lowered(config, client, targets[name], above)
-        found = _individual_rates(config, client, targets)
+    found = _individual_rates(config, client)
+    sigma = _enough_noise(
+        config,
+        client,
+        found.noise_multiplier,
+        budgets=tuple((groups[name].epsilon, rate) for name, rate in found.groups),
+    )
     planned = tuple(
         GroupBudget(
             name=name,
             epsilon=groups[name].epsilon,
             share=groups[name].share,
             sample_rate=rate,
-            epsilon_planned=_spends(config, client, found.noise_multiplier, rate),
+            epsilon_planned=_spends(config, client, sigma, rate),
         )
         for name, rate in found.groups
     )
     worst = max(group.epsilon_planned for group in planned)
-    return _budget(config, client, noise_multiplier=found.noise_multiplier, epsilon_planned=worst, groups=planned)
+    return _budget(config, client, noise_multiplier=sigma, epsilon_planned=worst, groups=planned)
 
 
-def _individual_rates(config: Config, client: str, epsilons: dict[str, float]) -> dp.IndividualRates:
+def _individual_rates(config: Config, client: str) -> dp.IndividualRates:
+    groups = config.groups_of(client)
     try:
         return dp.individual_rates(
-            epsilons=epsilons,
-            shares={name: group.share for name, group in config.groups_of(client).items()},
+            epsilons={name: group.epsilon for name, group in groups.items()},
+            shares={name: group.share for name, group in groups.items()},
             delta=_delta_of(config, client),
             sample_rate=_rate_of(config, client),
             steps=planned_steps(config, client),
@@ -244,24 +244,42 @@ def _delta_of(config: Config, client: str) -> float:
 
 def _calibrated(config: Config, client: str) -> float:
     """σ that spends a client's budget together with what it was charged before."""
-    target = epsilon = config.epsilon_of(client)
-    found = _noise_for(config, client, target)
-    while charged_before(config) and (above := _spends(config, client, found, _rate_of(config, client)) - epsilon) > 0:
-        target = _lowered(config, client, target, above)
-        found = _noise_for(config, client, target)
-    return found
+    epsilon = config.epsilon_of(client)
+    alone = _noise_for(config, client, epsilon)
+    return _enough_noise(config, client, alone, budgets=((epsilon, _rate_of(config, client)),))
 
 
-def _lowered(config: Config, client: str, target: float, above: float) -> float:
-    """A smaller ε for the run alone, where it and what was charged before are `above` the budget together."""
-    lower = target - max(above, 1e-3 * target)
-    if lower <= 0:
-        (before,) = charged_before(config)
-        raise ConfigError(
-            f"allocation.importance: measuring it with noise {before.noise_multiplier:g} leaves nothing of {client}'s "
-            "budget; raise privacy.epsilon, or measure with more allocation.importance_noise"
-        )
-    return lower
+def _enough_noise(config: Config, client: str, alone: float, *, budgets: tuple[tuple[float, float], ...]) -> float:
+    """σ for a run after what was charged before it: within 1 % of the smallest that keeps every budget.
+
+    Args:
+        config: of the run.
+        client: its name.
+        alone: σ of a run on a fresh ledger.
+        budgets: (ε, sampling rate) of the client, or of each of its groups.
+
+    Raises:
+        ConfigError: If what was charged before leaves nothing.
+    """
+
+    def keeps(factor: float) -> bool:
+        return all(_spends(config, client, alone * factor, rate) <= epsilon for epsilon, rate in budgets)
+
+    before = charged_before(config)
+    if not before or keeps(1.0):
+        return alone
+    low, high = 1.0, 1 + SLACK
+    while not keeps(high):
+        low, high = high, high**2
+        if high > MOST_NOISE:
+            raise ConfigError(
+                f"allocation.importance: measuring it with noise {before[0].noise_multiplier:g} leaves nothing of "
+                f"{client}'s budget; raise privacy.epsilon, or measure with more allocation.importance_noise"
+            )
+    while high / low > 1 + SLACK:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if keeps(middle) else (middle, high)
+    return alone * high
 
 
 def _noise_for(config: Config, client: str, epsilon: float) -> float:
