@@ -157,7 +157,7 @@ def _prepared(federation: Federation) -> _Session:
     cells = Cells.of(spec, targets=config.peft.targets, classes=len(federation.data.classes))
     state = probe(federation.start, spec, Seed(config.seed))
     strategy = OnTensors(strategy=OneVector(size=cells.size))
-    plan = _plan(federation, state, noise_multiplier=noise)
+    plan = _plan(federation, state, strategy=strategy.name, noise_multiplier=noise)
     clients = {
         name: replace(
             client,
@@ -174,7 +174,7 @@ def _prepared(federation: Federation) -> _Session:
     )
 
 
-def _plan(federation: Federation, state: AdapterState, *, noise_multiplier: float) -> RoundPlan:
+def _plan(federation: Federation, state: AdapterState, *, strategy: str, noise_multiplier: float) -> RoundPlan:
     """One step over a Poisson sample, of vectors of length 1, divided by the most examples that a sample may hold."""
     config, sums = federation.config, federation.config.secure_sum
     most = float(MOST_NOMINAL * config.training.nominal_batch)
@@ -184,7 +184,7 @@ def _plan(federation: Federation, state: AdapterState, *, noise_multiplier: floa
         attempt=0,
         cohort=choose_cohort(config, 1),
         model_hash=state.digest().hex(),
-        strategy=OneVector.__name__,
+        strategy=strategy,
         local_steps=1,
         sample_rate=config.training.sample_rate,
         nominal_batch=most,
