@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import dp
 from fedpeft_secure.client_noise import ClientNoise
@@ -115,7 +116,7 @@ def charged_before(config: Config) -> tuple[dp.SampledGaussian, ...]:
     return (dp.SampledGaussian(noise_multiplier=found.noise_multiplier, sample_rate=found.sample_rate, steps=1),)
 
 
-def noise_kind(config: Config) -> str:
+def noise_kind(config: Config) -> Literal["none", "simulation", "secure"]:
     """Where noise comes from: "none", "simulation" (seeded, repeatable, so not private) or "secure"."""
     if not any(config.is_private(client) for client in config.client_names):
         return "none"

@@ -77,6 +77,8 @@ def _check_method(config: Config) -> None:
     peft = config.peft
     if peft.layers and peft.method in ("prefix", "prompt"):
         raise ConfigError(f"peft.layers: {peft.method} reaches every layer; use 0, or another peft.method")
+    if twice := [target for target in peft.targets if peft.targets.count(target) > 1]:
+        raise ConfigError(f"peft.targets: {twice[0]!r} is there twice; name it once")
 
 
 def _check_privacy(config: Config) -> None:
@@ -151,6 +153,11 @@ def _check_importance(config: Config) -> None:
         raise ConfigError(
             "allocation.importance: measured without noise, which no budget covers; measure again with the run's "
             "privacy.epsilon"
+        )
+    if config.privacy.noise == "secure" and found.noise != "secure":
+        raise ConfigError(
+            "allocation.importance: its noise came from a seed, and who has that takes it away, while this run's is "
+            'secret; measure again with privacy.noise = "secure"'
         )
     if config.privacy.ledger == "run":
         raise ConfigError(

@@ -45,12 +45,13 @@ class Identity:
         Guarantee: with a passphrase, who reads the file has to guess it, at scrypt's price for every guess.
         Does not cover: who reads this process's memory, or its passphrase file.
         """
+        written = _sealed(self.private, passphrase) if passphrase else self.private  # first: it takes a while
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             raise PlanError(f"{path}: an identity is already there; move it away to make a new one") from None
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_sealed(self.private, passphrase) if passphrase else self.private)
+            file.write(written)
 
     @classmethod
     def load(cls, path: Path, *, passphrase: bytes = b"") -> "Identity":

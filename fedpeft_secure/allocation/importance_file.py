@@ -1,5 +1,6 @@
 """The public file of `fedpeft characteristics`: written, read into the configuration, and held against the run."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from fedpeft_secure.allocation.shapes import ModelShape
 from fedpeft_secure.config import Config, MeasuredImportance
-from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.errors import ConfigError, InputError
 from fedpeft_secure.models import find_model
 from fedpeft_secure.rundir import write_atomically
 
@@ -16,9 +17,29 @@ REMEDY = "write it by `fedpeft characteristics --out FILE`"
 SETTING = "allocation.importance"
 
 
+def check_new(path: Path) -> None:
+    """Refuses a file that could not be written later, once clients have been charged for what goes into it.
+
+    Raises:
+        InputError: If something is there already, or nothing can be written there.
+    """
+    if os.path.lexists(path) or not path.parent.is_dir():
+        raise InputError(f"--out {path}: give a new file in a directory that is there")
+    try:
+        write_atomically(path, b"")
+        path.unlink()
+    except OSError as error:
+        raise InputError(f"--out {path}: {error.strerror}; give a new file that can be written") from None
+
+
+def as_toml(found: MeasuredImportance) -> str:
+    """The text of the file."""
+    return tomli_w.dumps(found.model_dump(mode="json"))
+
+
 def write_importance(found: MeasuredImportance, path: Path) -> None:
     """Writes the file that `allocation.importance` can name, as TOML."""
-    write_atomically(path, tomli_w.dumps(found.model_dump(mode="json")).encode())
+    write_atomically(path, as_toml(found).encode())
 
 
 def read_importance(config: Config) -> Config:
@@ -67,7 +88,7 @@ def importance_of(config: Config, shape: ModelShape) -> MeasuredImportance | Non
 def described(found: MeasuredImportance) -> str:
     """What it is worth, in words."""
     whose = f"{found.clients} clients" + (
-        f" with noise {found.noise_multiplier:g} each" if found.private else ", without noise"
+        f" with {found.noise} noise {found.noise_multiplier:g} each" if found.private else ", without noise"
     )
     if found.drowned:
         return (

@@ -23,7 +23,7 @@ from fedpeft_secure.aggregation.round_strategy import Received
 from fedpeft_secure.allocation import choose_cohort
 from fedpeft_secure.allocation.adaptive import CLASSES
 from fedpeft_secure.allocation.shapes import LOW_RANK, load_shape
-from fedpeft_secure.budgets import noise_kind
+from fedpeft_secure.budgets import charged_before, noise_kind
 from fedpeft_secure.clients.characteristics import LABEL_LENGTH, Cells, Measurer, probe
 from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.policy import simulated_policy
@@ -83,7 +83,7 @@ def measure(config: Config, *, listen: Listener) -> MeasuredImportance:
 
 
 def check_charged(config: Config, ledger: dp.Ledger) -> None:
-    """Refuses noised characteristics whose charges are on another ledger than that of a private run.
+    """Refuses noised characteristics whose charges are not on the ledger of a private run, as their file says them.
 
     Raises:
         ConfigError: Names the setting.
@@ -92,12 +92,20 @@ def check_charged(config: Config, ledger: dp.Ledger) -> None:
     if not isinstance(found, MeasuredImportance) or not (found.private and _private(config)):
         return
     charged = [
-        any(charge.release.run == found.release for charge in ledger.history(name)) for name in config.client_names
+        charge.event
+        for name in config.client_names
+        for charge in ledger.history(name)
+        if charge.release.run == found.release
     ]
-    if sum(charged) < found.clients:
+    if len(charged) < found.clients:
         raise ConfigError(
-            f"allocation.importance: {found.release} was charged on another ledger, for {sum(charged)} of "
+            f"allocation.importance: {found.release} was charged on another ledger, for {len(charged)} of "
             f"{found.clients} clients on this one; name in privacy.ledger the one that was charged, or measure again"
+        )
+    if set(charged) != set(charged_before(config)):
+        raise ConfigError(
+            f"allocation.importance: {found.release} was charged on this ledger otherwise than it says; take back "
+            "changes of its noise_multiplier and sample_rate, or measure again"
         )
 
 
@@ -250,6 +258,7 @@ def _read(session: _Session, received: Received) -> MeasuredImportance:
         weights=tuple(tuple(float(value) for value in row) for row in weights),
         signal_to_noise=max(0.0, float(total[: cells.modules].mean()) / stddev),
         noise_multiplier=plan.noise_multiplier,
+        noise=noise_kind(session.federation.config),
         sample_rate=plan.sample_rate,
         clients=clients,
         examples=float(labels.sum()),

@@ -173,7 +173,7 @@ def _privacy(federation: Federation, progress: Progress) -> Privacy:
         unit=privacy.unit,
         relation=privacy.relation,
         accountant=privacy.accountant,
-        noise=noise_kind(federation.config),  # type: ignore[arg-type]  # checked by the model
+        noise=noise_kind(federation.config),
         mechanism="per_example" if (noise := federation.budgets[0].client_noise) is None else noise.mechanism,
         clients=tuple(_client_row(federation, budget.client) for budget in federation.budgets),
         clients_assumptions=clients_assumptions(federation),

@@ -61,6 +61,9 @@ class MeasuredImportance(Table):
     noise_multiplier: NotNegative
     """The noise of every client, over the most that one example adds; 0 where the clients were not private."""
 
+    noise: Literal["none", "simulation", "secure"]
+    """Where that noise came from: what came from a seed ("simulation") protects nobody."""
+
     sample_rate: Rate
     """The probability with which each example was looked at."""
 

@@ -206,6 +206,7 @@ MEASURED = {
     "weights": [[0.1, 0.2], [0.3, 0.4]],
     "signal_to_noise": 20.0,
     "noise_multiplier": 2.0,
+    "noise": "simulation",
     "sample_rate": 0.25,
     "clients": 5,
     "examples": 200.0,

@@ -1,6 +1,7 @@
 """The command line: exit statuses, one-line errors, and what goes to which stream."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import dp
 import fedpeft_secure
 import secagg
 from fedpeft_secure import cli
+from fedpeft_secure.config import MeasuredImportance
 from fedpeft_secure.config_file import dump_config, load_config
+from fedpeft_secure.server import characteristics
 
 COMMANDS = ("run", "budget", "compare", "sweep", "recommend", "report", "doctor", "keys", "bench", "characteristics")
 
@@ -71,6 +74,38 @@ def test_characteristics_writes_a_file_that_a_run_can_name(config_path, tmp_path
     assert refused.exit_code == 2
     assert refused.stderr.splitlines()[-1].startswith("fedpeft: allocation.importance_noise: client 'client-1'")
     assert not (tmp_path / "other.toml").exists()
+
+
+def test_what_was_measured_is_never_lost_and_never_written_over_a_file(config_path, tmp_path, monkeypatch):
+    """The charge stands whatever becomes of the file, so that the file must not be what fails."""
+    found = MeasuredImportance(
+        model="tiny-bert", targets=("query",), weights=((1.0,),), signal_to_noise=9.0, noise_multiplier=5.0,
+        noise="secure", sample_rate=0.5, clients=5, examples=9.0, label_entropy=1.0, release="characteristics-1",
+    )  # fmt: skip
+    file, measured = tmp_path / "importance.toml", []
+
+    def slow(_, *, listen):
+        measured.append(file)
+        file.write_text("somebody else's")
+        return found
+
+    monkeypatch.setattr(characteristics, "measure", slow)
+    late = call("characteristics", config_path, "--out", file)
+    assert (late.exit_code, file.read_text()) == (2, "somebody else's")
+    assert tomllib.loads(late.stdout) == found.model_dump(mode="json")
+    assert "what was measured stands on standard output" in late.stderr
+    file.unlink()
+    file.symlink_to(tmp_path / "nowhere")
+    for out in (file, tmp_path / ("long" * 70)):
+        assert call("characteristics", config_path, "--out", out).exit_code == 2
+    assert len(measured) == 1, "a file that cannot be written is refused before anybody is charged"
+    assert [path.name for path in tmp_path.iterdir()] == ["importance.toml"]
+
+
+def test_layers_are_numbered_as_in_the_model(config_path, tmp_path):
+    top = ["--set", "peft.layers=1", "--set", 'privacy.epsilon="inf"', "--out", tmp_path / "importance.toml"]
+    shown = call("characteristics", config_path, *top)
+    assert [line.split()[1] for line in shown.stdout.splitlines() if line.startswith("│")] == ["2"], shown.stdout
 
 
 def test_a_finished_run_is_not_resumed(finished):

@@ -82,6 +82,16 @@ def test_an_encrypted_identity_needs_its_passphrase(tmp_path, monkeypatch):
         Identity.load(path)
 
 
+def test_an_interrupted_encryption_leaves_no_file_in_the_way(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(identity_module, "_sealed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Identity.generate().save(tmp_path / "sealed.key", passphrase=b"correct horse")
+    assert not (tmp_path / "sealed.key").exists()
+
+
 def test_two_encryptions_of_one_identity_share_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(identity_module, "SCRYPT_BITS", 4)
     identity = Identity.generate()

@@ -149,11 +149,17 @@ def read_passphrase(file: Path | None) -> bytes:
     """The passphrase from a file, else from FEDPEFT_PASSPHRASE; empty where there is none.
 
     Raises:
-        InputError: If the file cannot be read.
+        InputError: If the file cannot be read, or is empty.
     """
     if file is None:
         return os.environ.get(PASSPHRASE, "").encode()
     try:
-        return file.read_bytes().strip()
+        found = file.read_bytes().strip()
     except OSError as error:
         raise InputError(f"passphrase_file {file}: {error.strerror}; give a file of mode 0600") from None
+    if not found:
+        raise InputError(
+            f"passphrase_file {file}: empty: no passphrase is in it, and the key would not be encrypted; write one "
+            "into it, or leave the file away"
+        )
+    return found

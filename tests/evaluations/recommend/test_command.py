@@ -36,6 +36,21 @@ def test_the_smallest_sure_budget_is_recommended_and_can_be_run(make_runs, tmp_p
     require_found(found)
 
 
+def test_what_was_charged_for_measuring_stays_on_its_ledger(make_runs, tmp_path: Path) -> None:
+    measured = {
+        "model": "sentence-transformers/all-MiniLM-L6-v2", "targets": ["query", "value"],
+        "weights": [[0.1, 0.2]] * 6, "signal_to_noise": 20.0,
+        "noise_multiplier": 5.0, "noise": "simulation", "sample_rate": 0.15, "clients": 8, "examples": 900.0,
+        "label_entropy": 1.0, "release": "characteristics-1",
+    }  # fmt: skip
+    ledger = str(tmp_path / "ours.sqlite")
+    adaptive = {"allocation.strategy": "adaptive", "allocation.importance": measured, "privacy.ledger": ledger}
+    make_runs(3, SURE, settings=adaptive)
+    assert ask(tmp_path, min_accuracy=0.72).status == "sure"
+    config = load_config(tmp_path / "out" / "recommended.toml")
+    assert (config.privacy.ledger, config.allocation.importance.release) == (ledger, "characteristics-1")
+
+
 def test_a_sure_answer_is_preferred_to_a_cheaper_unsure_one(make_runs, tmp_path: Path) -> None:
     make_runs(3, WIDE)
     make_runs(8, (0.76, 0.765, 0.77))

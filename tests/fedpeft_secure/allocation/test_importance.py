@@ -23,6 +23,7 @@ def found(*weights: tuple[float, ...], targets: tuple[str, ...] = BOTH) -> Measu
         weights=weights,
         signal_to_noise=20.0,
         noise_multiplier=5.0,
+        noise="simulation",
         sample_rate=0.15,
         clients=8,
         examples=800.0,

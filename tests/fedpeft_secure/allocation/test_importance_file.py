@@ -24,6 +24,7 @@ def table(**changes: Any) -> dict[str, Any]:
         "weights": [[0.1, 0.2], [0.3, 0.4]],
         "signal_to_noise": 20.0,
         "noise_multiplier": 5.0,
+        "noise": "simulation",
         "sample_rate": 0.25,
         "clients": 5,
         "examples": 200.0,
@@ -83,7 +84,9 @@ def test_a_drowned_one_leaves_the_prior(tiny_config: MakeConfig) -> None:
     config = tiny_config(FREE | {"allocation.importance": drowned})
     assert menu_of(config) == menu_of(tiny_config(FREE))
     assert "4.9: drowned; the documented prior" in described(MeasuredImportance.model_validate(drowned))
-    assert described(MeasuredImportance.model_validate(table())).endswith("with noise 5 each, signal to noise 20")
+    assert described(MeasuredImportance.model_validate(table())).endswith(
+        "with simulation noise 5 each, signal to noise 20"
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,6 +144,11 @@ def test_wrong_files_are_refused(tiny_config: MakeConfig, tmp_path: Path, text: 
             {"privacy.epsilon": 8.0, "allocation.importance": table(noise_multiplier=0.0)},
             "measured without noise, which no budget covers",
         ),
+        (
+            {"privacy.epsilon": 8.0, "privacy.ledger": "ours.sqlite", "privacy.noise": "secure"},
+            "its noise came from a seed, and who has that takes it away",
+        ),
+        ({"peft.targets": ["query", "value", "query"]}, "peft.targets: 'query' is there twice; name it once"),
         (
             {"privacy.epsilon": 0.01, "privacy.ledger": "ours.sqlite"},
             "measuring it with noise 5 leaves nothing of client-1's budget",

@@ -1,5 +1,6 @@
 """Measuring sessions: against a direct sum, what they charge, whom they refuse, and what a run makes of them."""
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from fedpeft_secure.errors import ConfigError, InputError, ModelError, RunFailed
 from fedpeft_secure.events import Event, Notice, ignore
 from fedpeft_secure.rundir import open_run
 from fedpeft_secure.seeds import Seed
-from fedpeft_secure.server.characteristics import measure
+from fedpeft_secure.server.characteristics import check_charged, measure
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.job import training_run
 from fedpeft_secure.setting import decide_all
@@ -68,7 +69,7 @@ def test_the_released_sum_is_that_of_all_clients_examples(
     assert found.examples == pytest.approx(sum(len(client.examples) for client in federation.clients.values()), abs=0.1)
     labels = total[4:] / total[4:].sum()
     assert found.label_entropy == pytest.approx(-(labels * np.log2(labels)).sum(), abs=1e-4)
-    assert (found.clients, found.noise_multiplier, found.drowned) == (5, 0.0, False)
+    assert (found.clients, found.noise_multiplier, found.noise, found.drowned) == (5, 0.0, "none", False)
 
 
 @pytest.mark.slow
@@ -81,7 +82,8 @@ def test_so_it_is_under_homomorphic_encryption(protocol: str, tiny_config: MakeC
 
 
 def test_every_client_is_charged_once_before_anything_is_sent(shared: tuple[Path, Path, list[str]]) -> None:
-    ledger, _, heard = shared
+    ledger, file, heard = shared
+    assert tomllib.loads(file.read_text())["noise"] == "simulation", "who reads the file must know"
     price = next(line for line in heard if line.startswith("characteristics:"))
     alone = dp.epsilon(noise_multiplier=1.5, sample_rate=1.0, steps=1, delta=1e-5, accountant="rdp")
     assert f"ε = {alone:.3g} at δ = 1e-05 per example by itself (add_remove, rdp, simulation noise)" in price
@@ -133,6 +135,17 @@ def test_a_file_of_another_ledger_is_refused(
     with pytest.raises(ConfigError, match="was charged on another ledger, for 0 of 5 clients on this one"):
         training_run(config, tmp_path / "run", resume=False, listen=ignore).__enter__()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes", [{"noise_multiplier": 3.0}, {"sample_rate": 0.5}])
+def test_a_file_that_says_another_charge_than_the_ledger_is_refused(
+    shared: tuple[Path, Path, list[str]], tiny_config: MakeConfig, tmp_path: Path, changes: dict[str, float]
+) -> None:
+    ledger, file, _ = shared
+    edited = tomllib.loads(file.read_text()) | changes
+    config = tiny_config(ADAPTIVE | private(ledger) | {"allocation.importance": edited})
+    with dp.Ledger.open(ledger) as opened, pytest.raises(ConfigError, match="on this ledger otherwise than it says"):
+        check_charged(config, opened)
 
 
 def test_too_much_noise_drowns_the_signal_and_the_prior_counts(tiny_config: MakeConfig, tmp_path: Path) -> None:

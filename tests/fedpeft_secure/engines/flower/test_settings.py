@@ -60,6 +60,9 @@ def test_passphrases_come_from_a_file_or_from_the_environment(tmp_path: Path, mo
     assert read_passphrase(None) == b"from the environment"
     (tmp_path / "passphrase").write_text("from a file\n")
     assert read_passphrase(tmp_path / "passphrase") == b"from a file"
+    (tmp_path / "empty").write_text(" \n")
+    with pytest.raises(InputError, match=r"passphrase_file .*empty: no passphrase is in it, and the key would not be"):
+        read_passphrase(tmp_path / "empty")
     with pytest.raises(InputError, match=r"passphrase_file .*No such file"):
         read_passphrase(tmp_path / "none")
 
