@@ -77,6 +77,16 @@ class SpecialTokens:
     last: int
     padding: int
 
+    @property
+    def tokens(self) -> frozenset[int]:
+        """See `frames.Marks`."""
+        return frozenset((self.first, self.last, self.padding))
+
+    @property
+    def public(self) -> frozenset[int]:
+        """See `frames.Marks`."""
+        return self.tokens
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TextGuess:
@@ -89,6 +99,7 @@ class TextGuess:
         token_budget: distinct pairs up to which recovery is exact.
         directions: dimensions of the row spaces that were told from noise.
         sentences: all texts that the later layers confirm, without special tokens, best first.
+        bag: tokens that are claimed wherever they stand, without public ones; None where places are read with them.
     """
 
     ranked: frozenset[Pair]
@@ -97,6 +108,7 @@ class TextGuess:
     token_budget: int
     directions: int
     sentences: tuple[Sentence, ...] = ()
+    bag: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -234,7 +246,7 @@ class SpanInversion:
         explainer: Explainer,
         rng: np.random.Generator,
     ) -> tuple[Sentence, ...]:
-        plain = tuple(word for word in words if word not in self._frame)
+        plain = tuple(word for word in words if word not in self.special.tokens)
         if not plain:
             return ()
         search = BatchSearch(
@@ -302,11 +314,7 @@ class SpanInversion:
         return self._plain(zip(positions.tolist(), tokens.tolist(), strict=True))
 
     def _plain(self, pairs: Iterable[Pair]) -> frozenset[Pair]:
-        return frozenset((position, token) for position, token in pairs if token not in self._frame)
-
-    @property
-    def _frame(self) -> frozenset[int]:
-        return frozenset((self.special.first, self.special.last, self.special.padding))
+        return frozenset((position, token) for position, token in pairs if token not in self.special.tokens)
 
     def _joint(self, evidence: Evidence) -> Floats:
         """Evidence and prior of every candidate, without special tokens and with shadows behind all others.

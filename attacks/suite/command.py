@@ -66,7 +66,7 @@ def attack_own_texts(
     check(config)
     with parties(config, run="own texts", listen=ignore) as federation:
         found = attack_texts(federation, texts, view=wanted, before=None, shows_others=may_show(federation))
-    return replace(found, note=REFUSED) if of_two else found
+    return replace(found, note="; ".join(filter(None, (found.note, REFUSED)))) if of_two else found
 
 
 def attack_target(

@@ -9,8 +9,8 @@ from scipy.optimize import linear_sum_assignment
 
 from attacks.base import refuse_weaker
 from attacks.errors import AttackError
-from attacks.inversion import TextGuess, content_pairs, rouge
-from attacks.suite.case import Case, special_tokens
+from attacks.inversion import TextGuess, content_pairs, count_bag, rouge
+from attacks.suite.case import Case, answering_decoder, count_tokens, text_frame
 from attacks.suite.texts import LONGEST, build_attack, choose_sentence
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
@@ -21,6 +21,9 @@ from fedpeft_secure.result import ViewName
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.replay import replay_round
 from fedpeft_secure.sum_groups import plans_of_sums
+
+PAIRS, PREFIXES = "distinct (position, token) pairs", "distinct beginnings of texts with cue and answer"
+"""What the token budget is compared with: of encoders, and of decoders."""
 
 WARM_ROUNDS, WARM_TEXTS = 4, 4
 """Small noise-free rounds, and texts of a client in each, before the attacked step of a configuration without a run."""
@@ -39,10 +42,11 @@ class TextAttack:
         token_recall: share of the texts' (position, token) pairs, special tokens aside, that the attack claims.
         false_positives: claimed pairs that nobody's text has.
         token_budget: distinct pairs up to which recovery is exact.
-        tokens_present: distinct pairs in all that was summed up, special tokens included.
+        tokens_present: distinct pairs in all that was summed up, special tokens included; of a decoder prefixes.
         seconds: of the attack, without training.
         attribution: what a sum says about whose sentence it is, in words.
         note: on what was played, in words.
+        counted: what `tokens_present` counts, in words.
     """
 
     view: ViewName
@@ -59,6 +63,7 @@ class TextAttack:
     seconds: float
     attribution: str
     note: str = ""
+    counted: str = PAIRS
 
 
 def attack_texts(
@@ -166,7 +171,7 @@ def _judge(
     seconds: float,
     shows_others: bool,
 ) -> TextAttack:
-    federation, special = case.federation, special_tokens(case)
+    federation, special = case.federation, text_frame(case)
     everything = [tuple(ids) for batch in batches.values() for ids in federation.tokenise(batch).token_ids]
     target = case.plan.cohort[0]
     own = tuple(tuple(ids) for ids in federation.tokenise(batches[target]).token_ids)
@@ -174,6 +179,7 @@ def _judge(
     texts = batches[target].texts
     recovered = tuple(str(federation.tokenizer.decode(list(sentence))) for sentence in guess.sentences)
     matched = match(texts, recovered)
+    bag = count_bag(guess, everything, special)
     scores = [rouge(text, found) for text, found in zip(texts, matched, strict=True)]
     means = np.mean([(score.rouge1, score.rouge2, score.rouge_l) for score in scores], axis=0)
     return TextAttack(
@@ -187,9 +193,11 @@ def _judge(
         token_recall=len(pairs & guess.claimed) / len(pairs) if pairs else 0.0,
         false_positives=len(guess.claimed - present),
         token_budget=guess.token_budget,
-        tokens_present=len({pair for sentence in everything for pair in enumerate(sentence)}),
+        tokens_present=count_tokens(case, batches.values()),
         seconds=seconds,
         attribution=attribution(len(batches), found=bool(recovered)),
+        note="" if bag is None else bag.words,
+        counted=PAIRS if answering_decoder(case) is None else PREFIXES,
     )
 
 
