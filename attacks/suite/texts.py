@@ -1,6 +1,7 @@
 """Span inversion of a run: what each defence bought."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,8 @@ def _order(case: Case) -> Order | None:
     if decoder is not None:
         above = decoder.config.num_hidden_layers - 1
         return LeftToRight(frame=frame, layers=tuple(layer for layer in LATER if layer < above), longest=longest)
-    if model.config.model_type == "t5":
+    config: Any = model.config
+    if config.model_type == "t5":
         return Exchanges(frame=frame, layers=LATER, longest=longest)
     return None
 

@@ -43,6 +43,12 @@ def test_a_text_ends_where_cue_and_answer_fit_and_nowhere_else() -> None:
     assert texts(exactly((*ONE, CUE, YES))) == {ONE}
 
 
+def test_a_beginning_that_does_not_fit_is_left_even_if_its_end_would() -> None:
+    fit = exactly((*ONE, CUE, YES))
+    hole = lambda rows: [np.where(np.arange(len(row)) == 1, -1.0, row) for row in fit(rows)]  # noqa: E731
+    assert texts(hole) == set()
+
+
 def test_what_the_tokenizer_puts_behind_a_text_belongs_to_it() -> None:
     frame = Frame(first=(1,), last=(2,), padding=0, tails=((2, CUE, YES),))
     (found,) = grow(WORDS, frame, exactly((*ONE, 2, CUE, YES)), longest=8, most=30)
