@@ -1,6 +1,6 @@
 """How a batch's gradients are clipped one by one: by hooks, all at once, or by batches of one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -47,6 +47,13 @@ class ClippingStrategy(Protocol):
         """Args: batch: may be empty. loss: (model, batch) → (batch,). clip_norm: C > 0."""
         ...
 
+    def parameter_norms(self, model: nn.Module, batch: Any, loss: PerExampleLoss[Any]) -> dict[str, Tensor]:
+        """Parameter name → each example's norm of its gradient, (batch,), float64. Sensitive: not clipped, not noised.
+
+        Args: batch: not empty. loss: (model, batch) → (batch,).
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ByHooks:
@@ -66,6 +73,11 @@ class ByHooks:
         factors_B, finite_B = clip_factors(norms_B, clip_norm=clip_norm), torch.isfinite(norms_B)
         sums = {name: g.weighted_sum(factors_B, finite_B) for name, g in gradients.items()}
         return ClippedBatch(sums=sums, norms=norms_B, losses=losses)
+
+    def parameter_norms(self, model: nn.Module, batch: Any, loss: PerExampleLoss[Any]) -> dict[str, Tensor]:
+        """See `ClippingStrategy`."""
+        _, gradients = self.gradients(model, batch, loss)
+        return {name: g.squared_norms().sqrt() for name, g in gradients.items()}
 
     def gradients(
         self, model: nn.Module, batch: Any, loss: PerExampleLoss[Any]
@@ -100,6 +112,31 @@ class ByMicrobatches:
         trainable = trainable_parameters(model)
         sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in trainable.items()}
         norms, losses = [], []
+        for loss_1, rows in self._one_by_one(model, batch, loss):
+            norm_1 = per_example_norms(rows.values()) if rows else loss_1.double() * 0
+            if bool(torch.isfinite(norm_1)):
+                factor = clip_factors(norm_1, clip_norm=clip_norm)
+                for name, row in rows.items():
+                    sums[name] += factor * row[0]
+            norms.append(norm_1)
+            losses.append(loss_1)
+        device = next(iter(trainable.values())).device
+        empty = torch.zeros(0, device=device)
+        return ClippedBatch(sums=sums, norms=torch.cat([empty.double(), *norms]), losses=torch.cat([empty, *losses]))
+
+    def parameter_norms(self, model: nn.Module, batch: Any, loss: PerExampleLoss[Any]) -> dict[str, Tensor]:
+        """See `ClippingStrategy`."""
+        found: dict[str, list[Tensor]] = {name: [] for name in trainable_parameters(model)}
+        for loss_1, rows in self._one_by_one(model, batch, loss):
+            for name, norms in found.items():
+                norms.append(per_example_norms([rows[name]]) if name in rows else loss_1.double() * 0)
+        return {name: torch.cat(norms) for name, norms in found.items()}
+
+    def _one_by_one(
+        self, model: nn.Module, batch: Any, loss: PerExampleLoss[Any]
+    ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        """(loss, parameter name → gradient) of each example, both with a batch dimension of one."""
+        trainable = trainable_parameters(model)
         for example in self.split(batch):
             try:
                 loss_1 = backward(model, example, loss)
@@ -108,16 +145,7 @@ class ByMicrobatches:
                 rows = {name: p.grad.float()[None] for name, p in trainable.items() if p.grad is not None}
             finally:
                 clear_gradients(model)
-            norm_1 = per_example_norms(rows.values()) if rows else loss_1.detach().double() * 0
-            if bool(torch.isfinite(norm_1)):
-                factor = clip_factors(norm_1, clip_norm=clip_norm)
-                for name, row in rows.items():
-                    sums[name] += factor * row[0]
-            norms.append(norm_1)
-            losses.append(loss_1.detach())
-        device = next(iter(trainable.values())).device
-        empty = torch.zeros(0, device=device)
-        return ClippedBatch(sums=sums, norms=torch.cat([empty.double(), *norms]), losses=torch.cat([empty, *losses]))
+            yield loss_1.detach(), rows
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

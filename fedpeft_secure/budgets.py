@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import dp
 from fedpeft_secure.client_noise import ClientNoise
-from fedpeft_secure.config import Config
+from fedpeft_secure.config import Config, MeasuredImportance
 from fedpeft_secure.errors import ConfigError
+
+SLACK, MOST_NOISE = 0.01, 64.0
+"""Of the noise that makes room for what was charged before a run: how exact it is, and where it is given up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +104,17 @@ def reserved_attempts(config: Config) -> int:
     return max(1, math.ceil(config.training.rounds / 20)) if noise_kind(config) == "secure" else 0
 
 
+def charged_before(config: Config) -> tuple[dp.SampledGaussian, ...]:
+    """What clients were charged before the run for characteristics that it uses: noise is calibrated for both together.
+
+    Their ledger holds it too; a run that did not plan for it would end a round early.
+    """
+    found = config.allocation.importance
+    if not isinstance(found, MeasuredImportance) or not found.private:
+        return ()
+    return (dp.SampledGaussian(noise_multiplier=found.noise_multiplier, sample_rate=found.sample_rate, steps=1),)
+
+
 def noise_kind(config: Config) -> str:
     """Where noise comes from: "none", "simulation" (seeded, repeatable, so not private) or "secure"."""
     if not any(config.is_private(client) for client in config.client_names):
@@ -160,8 +174,31 @@ def _plan_client(config: Config, client: str) -> ClientBudget:
 def _plan_groups(config: Config, client: str) -> ClientBudget:
     """IDP-SGD, *Sample*: the noise is common to the client's groups, and each has the rate that its budget allows."""
     groups = config.groups_of(client)
+    found = _individual_rates(config, client)
+    sigma = _enough_noise(
+        config,
+        client,
+        found.noise_multiplier,
+        budgets=tuple((groups[name].epsilon, rate) for name, rate in found.groups),
+    )
+    planned = tuple(
+        GroupBudget(
+            name=name,
+            epsilon=groups[name].epsilon,
+            share=groups[name].share,
+            sample_rate=rate,
+            epsilon_planned=_spends(config, client, sigma, rate),
+        )
+        for name, rate in found.groups
+    )
+    worst = max(group.epsilon_planned for group in planned)
+    return _budget(config, client, noise_multiplier=sigma, epsilon_planned=worst, groups=planned)
+
+
+def _individual_rates(config: Config, client: str) -> dp.IndividualRates:
+    groups = config.groups_of(client)
     try:
-        found = dp.individual_rates(
+        return dp.individual_rates(
             epsilons={name: group.epsilon for name, group in groups.items()},
             shares={name: group.share for name, group in groups.items()},
             delta=_delta_of(config, client),
@@ -172,18 +209,6 @@ def _plan_groups(config: Config, client: str) -> ClientBudget:
         )
     except dp.UnreachableBudget as error:
         raise ConfigError(f"privacy.groups: {client}'s budgets cannot be met: {error}") from error
-    planned = tuple(
-        GroupBudget(
-            name=name,
-            epsilon=groups[name].epsilon,
-            share=groups[name].share,
-            sample_rate=rate,
-            epsilon_planned=_spends(config, client, found.noise_multiplier, rate),
-        )
-        for name, rate in found.groups
-    )
-    worst = max(group.epsilon_planned for group in planned)
-    return _budget(config, client, noise_multiplier=found.noise_multiplier, epsilon_planned=worst, groups=planned)
 
 
 def _budget(
@@ -218,7 +243,47 @@ def _delta_of(config: Config, client: str) -> float:
 
 
 def _calibrated(config: Config, client: str) -> float:
-    epsilon, steps = config.epsilon_of(client), planned_steps(config, client)
+    """σ that spends a client's budget together with what it was charged before."""
+    epsilon = config.epsilon_of(client)
+    alone = _noise_for(config, client, epsilon)
+    return _enough_noise(config, client, alone, budgets=((epsilon, _rate_of(config, client)),))
+
+
+def _enough_noise(config: Config, client: str, alone: float, *, budgets: tuple[tuple[float, float], ...]) -> float:
+    """σ for a run after what was charged before it: within 1 % of the smallest that keeps every budget.
+
+    Args:
+        config: of the run.
+        client: its name.
+        alone: σ of a run on a fresh ledger.
+        budgets: (ε, sampling rate) of the client, or of each of its groups.
+
+    Raises:
+        ConfigError: If what was charged before leaves nothing.
+    """
+
+    def keeps(factor: float) -> bool:
+        return all(_spends(config, client, alone * factor, rate) <= epsilon for epsilon, rate in budgets)
+
+    before = charged_before(config)
+    if not before or keeps(1.0):
+        return alone
+    low, high = 1.0, 1 + SLACK
+    while not keeps(high):
+        low, high = high, high**2
+        if high > MOST_NOISE:
+            raise ConfigError(
+                f"allocation.importance: measuring it with noise {before[0].noise_multiplier:g} leaves nothing of "
+                f"{client}'s budget; raise privacy.epsilon, or measure with more allocation.importance_noise"
+            )
+    while high / low > 1 + SLACK:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if keeps(middle) else (middle, high)
+    return alone * high
+
+
+def _noise_for(config: Config, client: str, epsilon: float) -> float:
+    steps = planned_steps(config, client)
     try:
         return dp.noise_multiplier(
             epsilon=epsilon,
@@ -236,10 +301,12 @@ def _calibrated(config: Config, client: str) -> float:
 
 
 def _spends(config: Config, client: str, noise_multiplier: float, sample_rate: float) -> float:
-    return dp.epsilon(
-        noise_multiplier=noise_multiplier,
-        sample_rate=sample_rate,
-        steps=planned_steps(config, client),
+    """ε of the whole run, and of what was charged before it."""
+    run = dp.SampledGaussian(
+        noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=planned_steps(config, client)
+    )
+    return dp.compose(
+        (run, *charged_before(config)),
         delta=_delta_of(config, client),
         accountant=config.privacy.accountant,
         relation=config.privacy.relation,

@@ -1,6 +1,6 @@
 """Reads a configuration from TOML and `--set KEY=VALUE`, with one-line errors that name the key and the remedy."""
 
-import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from fedpeft_secure.config import FORMS, Config
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.resolving import resolve
+from fedpeft_secure.suggestions import did_you_mean
 
 
 def load_config(path: str | Path | None = None, *, overrides: Iterable[str] = ()) -> Config:
@@ -75,11 +76,15 @@ def parse_config(tables: dict[str, Any]) -> Config:
 
     Budgets in a file are read, and budgets from a distribution drawn, so that what is returned names every client's.
     """
+    return resolve(validated(tables))
+
+
+def validated(tables: dict[str, Any]) -> Config:
+    """The same, before anything is resolved: files are still named, and nothing is dealt."""
     try:
-        config = Config.model_validate(tables)
+        return Config.model_validate(tables)
     except ValidationError as error:
         raise ConfigError(_one_line(error)) from None
-    return resolve(config)
 
 
 def dump_config(config: Config) -> str:
@@ -118,17 +123,17 @@ def _one_line(error: ValidationError) -> str:
     wanted = {"model_type": "should be a table", "tuple_type": 'should be a list, such as ["a", "b"]'}.get(
         problem["type"], problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     )
-    return f"{key or path[0]}: {wanted}, got {'a table' if isinstance(given, dict) else repr(given)}"
+    choices = re.findall("'([^']*)'", wanted) if problem["type"] == "literal_error" else ()
+    hint = did_you_mean(given, choices) if isinstance(given, str) else ""
+    return f"{key or path[0]}: {wanted}, got {'a table' if isinstance(given, dict) else repr(given)}{hint}"
 
 
 def _unknown(key: str) -> str:
     known = list(known_keys())
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    if not near:
-        last = key.rsplit(".", 1)[-1]
-        near = [name for name in known if name.rsplit(".", 1)[-1] == last][:1]
-    hint = f"; did you mean {near[0]!r}?" if near else f"; the tables are {', '.join(Config.model_fields)}"
-    return f"{key}: unknown key{hint}"
+    last = key.rsplit(".", 1)[-1]
+    elsewhere = (f"; did you mean {name!r}?" for name in known if name.rsplit(".", 1)[-1] == last)
+    tables = f"; the tables are {', '.join(Config.model_fields)}"
+    return f"{key}: unknown key{did_you_mean(key, known, closeness=0.5) or next(elsewhere, tables)}"
 
 
 def _table_type(annotation: Any) -> type[BaseModel] | None:

@@ -3,7 +3,7 @@
 from fedpeft_secure.aggregation.robust import FEWEST_GROUPS
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
 from fedpeft_secure.aggregation.rules import adds_noise_up, all_train_all
-from fedpeft_secure.config import Config
+from fedpeft_secure.config import AggregationConfig, Config
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.protocols import decide_protocol
 
@@ -18,6 +18,11 @@ def check_groups(config: Config, strategy: RoundStrategy) -> None:
         ConfigError: Names the setting and the remedy.
     """
     groups, robust = config.aggregation.groups, config.aggregation.robust
+    if robust != "trimmed_mean" and config.aggregation.trimmed_share != AggregationConfig().trimmed_share:
+        raise ConfigError(
+            f"aggregation.trimmed_share: nothing is trimmed under aggregation.robust = {robust!r}; set it to "
+            '"trimmed_mean", or leave trimmed_share away'
+        )
     if robust == "off":
         if groups > 1:
             raise ConfigError(

@@ -65,8 +65,12 @@ class SimulatedKeyHolder:
         self.memory = memory
 
 
-def make_key_holder(folder: Path) -> secagg.Identity:
+def make_key_holder(folder: Path, *, passphrase: bytes = b"") -> secagg.Identity:
     """Makes a key holder's directory with a new identity and an empty memory, for the owner's eyes only.
+
+    Args:
+        folder: a new directory.
+        passphrase: encrypts the identity; empty for none.
 
     Raises:
         InputError: If something is there already, or it cannot be written.
@@ -76,7 +80,7 @@ def make_key_holder(folder: Path) -> secagg.Identity:
         folder.mkdir(mode=0o700, parents=True)
         try:
             write_atomically(folder / STATE, secagg.HolderMemory().to_bytes(), mode=0o600)
-            identity.save(folder / IDENTITY)
+            identity.save(folder / IDENTITY, passphrase=passphrase)
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -85,12 +89,24 @@ def make_key_holder(folder: Path) -> secagg.Identity:
     return identity
 
 
-def answer_request(folder: Path, request: bytes, *, directory: Path, min_cohort: int) -> bytes:
+def load_holder_identity(folder: Path, *, passphrase: bytes = b"") -> secagg.Identity:
+    """The identity that `make_key_holder` made.
+
+    Raises:
+        InputError: If it is missing or damaged, or the passphrase is wrong.
+    """
+    return _parsed(folder / IDENTITY, lambda path: secagg.Identity.load(path, passphrase=passphrase))
+
+
+def answer_request(
+    folder: Path, request: bytes, *, identity: secagg.Identity, directory: Path, min_cohort: int
+) -> bytes:
     """Answers one request of a server; the memory is on the disk before the answer is returned.
 
     Args:
         folder: what `make_key_holder` made.
         request: bytes of a `secagg.HolderRequest`.
+        identity: the key holder's.
         directory: file with the pinned key directory.
         min_cohort: fewest clients whose sum is opened, whatever the plan says.
 
@@ -104,7 +120,7 @@ def answer_request(folder: Path, request: bytes, *, directory: Path, min_cohort:
     with _memory(folder) as memory:
         after, envelope = secagg.answer_holder_request(
             secagg.HolderRequest.from_bytes(request),
-            identity=_parsed(folder / IDENTITY, secagg.Identity.load),
+            identity=identity,
             directory=_parsed(directory, lambda path: secagg.KeyDirectory.from_bytes(path.read_bytes())),
             memory=memory,
             min_cohort=min_cohort,

@@ -6,7 +6,7 @@ from fedpeft_secure.aggregation.choose import choose_strategy
 from fedpeft_secure.aggregation.robust import FEWEST_GROUPS
 from fedpeft_secure.allocation.participants import extra_clients
 from fedpeft_secure.client_level_rules import check_client_level
-from fedpeft_secure.config import Config
+from fedpeft_secure.config import Config, MeasuredImportance
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.group_rules import check_groups
 from fedpeft_secure.protocols import check_protocol, smallest_sum
@@ -134,4 +134,26 @@ def _check_allocation(config: Config) -> None:
         raise ConfigError(
             'allocation.devices: nothing looks at devices under strategy = "uniform"; use "adaptive", or leave devices '
             "and round_seconds away"
+        )
+    if allocation.strategy == "uniform" and allocation.importance:
+        raise ConfigError(
+            'allocation.importance: nothing looks at it under strategy = "uniform"; use "adaptive", or leave it away'
+        )
+    _check_importance(config)
+
+
+def _check_importance(config: Config) -> None:
+    """What was measured on the clients' data must be in the budgets of whoever has one."""
+    found = config.allocation.importance
+    if not isinstance(found, MeasuredImportance) or not any(map(config.is_private, config.client_names)):
+        return
+    if not found.private:
+        raise ConfigError(
+            "allocation.importance: measured without noise, which no budget covers; measure again with the run's "
+            "privacy.epsilon"
+        )
+    if config.privacy.ledger == "run":
+        raise ConfigError(
+            "allocation.importance: the clients' ledger was charged for it, and this run begins a new one; name that "
+            "ledger in privacy.ledger"
         )

@@ -16,5 +16,6 @@ def resolve(config: Config) -> Config:
     # Imported here: it reads the model's configuration file, with all of transformers.
     from fedpeft_secure.allocation.adaptive import adapt
     from fedpeft_secure.allocation.device_terms import read_profiles
+    from fedpeft_secure.allocation.importance_file import read_importance
 
-    return adapt(read_profiles(config))
+    return adapt(read_importance(read_profiles(config)))

@@ -13,6 +13,7 @@ from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation import RoundStrategy, choose_strategy
 from fedpeft_secure.aggregation.base_weights import with_unchanged_base
 from fedpeft_secure.allocation.adaptive import decide, uneven
+from fedpeft_secure.allocation.importance_file import described
 from fedpeft_secure.budgets import ClientBudget, noise_kind, plan_budgets
 from fedpeft_secure.client_budgets import plan_client_budgets
 from fedpeft_secure.clients.backbone import Backbone, load_backbone
@@ -26,7 +27,7 @@ from fedpeft_secure.clients.personal import PersonalValues, personal_folder
 from fedpeft_secure.clients.policy import ClientPolicy
 from fedpeft_secure.clients.randomness import Randomness, SecureRandomness, SeededRandomness
 from fedpeft_secure.clients.trainer import Trainer
-from fedpeft_secure.config import Config
+from fedpeft_secure.config import Config, MeasuredImportance
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.events import Listener, Notice, PhaseStarted
 from fedpeft_secure.plans import RoundPlan
@@ -120,6 +121,8 @@ def decide_all(config: Config, *, listen: Listener) -> Decided:
     batches: dict[str, int] = {}
     if config.allocation.strategy == "adaptive":
         decisions = decide(config)
+        if isinstance(config.allocation.importance, MeasuredImportance):
+            listen(Notice(text=described(config.allocation.importance)))
         for decision in decisions:
             batches[decision.client] = decision.batch
             listen(Notice(text=decision.description))

@@ -9,8 +9,9 @@ from evaluations.matrix.results import Matrix
 from evaluations.report.stills import Drawing, blank_axes, stills
 from evaluations.report.verdicts import VIEW_NAMES
 
-DARK = 0.6
-"""Share of the scale above which a cell's text is white."""
+SCALE = "OrRd"
+DARK = 0.73
+"""Share of the scale above which white text stands out better than black, at 4.5 : 1 at least."""
 
 
 def pictures(found: Matrix) -> dict[str, bytes]:
@@ -18,6 +19,11 @@ def pictures(found: Matrix) -> dict[str, bytes]:
     attacks = dict.fromkeys(cell.attack for cell in found.cells)
     drawings: dict[str, Drawing] = {f"matrix-{attack}": partial(_heat_map, found, attack) for attack in attacks}
     return stills(drawings)
+
+
+def ink(value: float) -> str:
+    """The colour of the text on a cell."""
+    return "white" if value > DARK else "black"
 
 
 def _heat_map(found: Matrix, attack: str) -> Figure | None:
@@ -38,8 +44,7 @@ def _heat_map(found: Matrix, attack: str) -> Figure | None:
         table[place] = cell.value
         star = "" if cell.replay else "*"
         words = f"{cell.value:.2f}{star} [{cell.low:.2f}, {cell.high:.2f}]\nnull {cell.null:.2f}"
-        colour = "white" if cell.value > DARK else "black"
-        axes.text(place[1], place[0], words, ha="center", va="center", fontsize=6, color=colour)
-    axes.imshow(table, cmap="OrRd", vmin=0.0, vmax=1.0, aspect="auto")
+        axes.text(place[1], place[0], words, ha="center", va="center", fontsize=6, color=ink(cell.value))
+    axes.imshow(table, cmap=SCALE, vmin=0.0, vmax=1.0, aspect="auto")
     axes.set_title(f"{attack}: {next(iter(cells.values())).metric}  (* as it was run)", fontsize=9)
     return figure

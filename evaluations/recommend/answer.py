@@ -30,13 +30,15 @@ class WishAnswer(Record):
 
 
 class CandidateAnswer(Record):
-    """One configuration that was looked at."""
+    """One configuration that was looked at; `epsilon` holds for one `unit` at `delta`, the largest of any client."""
 
     title: str
     runs: tuple[str, ...]
     accuracy: Spread
     leaks: tuple[Leak, ...]
     epsilon: Number
+    delta: float
+    unit: Literal["example", "client"]
     upload_bytes: float
     standing: Standing
     wishes: tuple[WishAnswer, ...]
@@ -138,6 +140,8 @@ def _candidate(judged: Judged) -> CandidateAnswer:
         accuracy=candidate.accuracy,
         leaks=candidate.leaks,
         epsilon=candidate.epsilon,
+        delta=max((row.delta for row in candidate.result.privacy.clients), default=0.0),
+        unit=candidate.result.privacy.unit,
         upload_bytes=candidate.upload_bytes,
         standing=_standing(judged.kept.name),
         wishes=tuple(

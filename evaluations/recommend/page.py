@@ -1,5 +1,6 @@
 """The report page of a recommendation."""
 
+import math
 from pathlib import Path
 
 from evaluations.recommend.answer import CandidateAnswer, RecommendationAnswer, WishAnswer
@@ -97,10 +98,16 @@ def _answers(found: RecommendationAnswer) -> tuple[Answer, ...]:
         Answer(
             question="At what privacy",
             value=f"ε{text.NO_BREAK}{text.number(first.epsilon, digits=2)}",
-            unit="",
-            lines=("The largest that a client spent in one run",),
+            unit=f"for one {first.unit}",
+            lines=("The largest that a client spent in one run", *_delta(first)),
         ),
     )
+
+
+def _delta(candidate: CandidateAnswer) -> tuple[str, ...]:
+    if math.isinf(candidate.epsilon):
+        return ("Not private: nothing bounds what is revealed",)
+    return (f"δ{text.NO_BREAK}={text.NO_BREAK}{text.power_of_ten(candidate.delta)}",)
 
 
 def _wishes_title(found: RecommendationAnswer) -> str:

@@ -26,6 +26,7 @@ from fedpeft_secure.aggregation.round_strategy import RoundStrategy
 from fedpeft_secure.aggregation.rules import check_strategy, client_ranks, controlled, emptiest_slot, sparse
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.suggestions import did_you_mean
 
 STRATEGIES: Final[Mapping[str, Callable[[], RoundStrategy]]] = {
     "fedit": lambda: OnTensors(strategy=FedIT()),
@@ -96,7 +97,7 @@ def _built_in(name: str, config: Config) -> RoundStrategy:
     if name not in STRATEGIES:
         raise ConfigError(
             f"aggregation.strategy: no strategy {name!r}; there are auto, {', '.join(STRATEGIES)}, "
-            'or "package.module:Name" for your own'
+            f'or "package.module:Name" for your own{did_you_mean(name, ("auto", *STRATEGIES))}'
         )
     return STRATEGIES[name]()
 

@@ -1,6 +1,5 @@
 """Any strategy on given factors of one module: encode → sum → apply, with or without a secure sum."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -22,6 +21,7 @@ from fedpeft_secure.aggregation.hetlora import HetLoRA
 from fedpeft_secure.aggregation.lora_fair import LoRAFair
 from fedpeft_secure.aggregation.product_sketch import ProductSketch
 from fedpeft_secure.aggregation.sums import PROTOCOLS, ExactSums, SecureSums, Sums, run_sums
+from fedpeft_secure.suggestions import did_you_mean
 
 FACTOR_STRATEGIES: Final[dict[str, FactorStrategy]] = {
     strategy.name: strategy
@@ -158,9 +158,8 @@ def _check_name(strategy: str) -> None:
             f"{strategy}: {STATEFUL[strategy]}; combine runs {', '.join(sorted({*known} - {*STATEFUL}))} only"
         )
     if strategy not in known:
-        nearest = difflib.get_close_matches(str(strategy).lower().replace("-", "_"), known, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(known))}"
-        raise ValueError(f"strategy: no strategy {strategy!r}; {hint}")
+        hint = did_you_mean(str(strategy), known, closeness=0.5) or f"; there are {', '.join(sorted(known))}"
+        raise ValueError(f"strategy: no strategy {strategy!r}{hint}")
 
 
 def _read_weights(weights: Sequence[float], clients: int) -> tuple[float, ...]:

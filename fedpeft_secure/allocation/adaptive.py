@@ -1,7 +1,8 @@
-"""`allocation.strategy = "adaptive"`: from public facts about devices to everybody's part of the module.
+"""`allocation.strategy = "adaptive"`: from public facts to everybody's part of the module.
 
-Guarantee: a decision is a function of the configuration and of the model's public shape. No example, label or count of
-anybody enters it, so that the slots that a client fills say nothing about its data.
+Guarantee: a decision is a function of the configuration and of the model's public shape. Of examples, labels and counts
+only what was released already enters it (`allocation.importance`), so that the slots that a client fills say nothing
+else about its data.
 """
 
 import math
@@ -11,6 +12,8 @@ from functools import lru_cache
 from fedpeft_secure.allocation.allotment import Allotment
 from fedpeft_secure.allocation.device_terms import client_devices
 from fedpeft_secure.allocation.devices import MIB, Device
+from fedpeft_secure.allocation.importance import measured, prior
+from fedpeft_secure.allocation.importance_file import importance_of
 from fedpeft_secure.allocation.shapes import LOW_RANK, load_shape
 from fedpeft_secure.allocation.solver import Menu, Option, best_parts, options
 from fedpeft_secure.budgets import plan_budgets
@@ -138,6 +141,7 @@ def fewest_fillers(config: Config) -> int:
 def menu_of(config: Config) -> Menu:
     """What may be chosen in a run."""
     shape, training = load_shape(config.model.name, classes=CLASSES), config.training
+    found = importance_of(config, shape)
     private = any(config.is_private(client) for client in config.client_names)
     strategy = config.aggregation.strategy
     return Menu(
@@ -153,9 +157,13 @@ def menu_of(config: Config) -> Menu:
         batches=_doubling(min(config.allocation.smallest_batch, training.physical_batch), training.physical_batch),
         local_steps=training.local_steps,
         nominal_batch=training.nominal_batch,
+        expected_batch=(
+            training.nominal_batch if found is None else max(1.0, training.sample_rate * found.examples / found.clients)
+        ),
         round_seconds=config.allocation.round_seconds,
         bits=config.secure_sum.bits,
         cohort=config.clients.per_round,
+        weights=prior(shape, config.peft.targets) if found is None else measured(found, shape),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedpeft_secure.allocation.cost import cost_of, trained_values
 from fedpeft_secure.allocation.devices import Device
-from fedpeft_secure.allocation.importance import importance, slot_noise
+from fedpeft_secure.allocation.importance import Weights, importance, slot_noise
 from fedpeft_secure.allocation.shapes import Choice, ModelShape
 
 HEADROOM = 1.2
@@ -45,10 +45,12 @@ class Menu:
         targets: modules that may be adapted.
         ranks, batches: ascending.
         local_steps: of a round, at most.
-        nominal_batch: examples that a step is expected to have.
+        nominal_batch: the public divisor of a step's sum.
+        expected_batch: examples that a step is expected to have.
         round_seconds: the longest local training.
         bits: of a value on the wire.
         cohort: clients of a round.
+        weights: how much each target of each layer counts.
     """
 
     shape: ModelShape
@@ -63,9 +65,11 @@ class Menu:
     batches: tuple[int, ...]
     local_steps: int
     nominal_batch: float
+    expected_batch: float
     round_seconds: float
     bits: int
     cohort: int
+    weights: Weights
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -166,7 +170,7 @@ def _run(menu: Menu, device: Device, part: Part, batch: int) -> tuple[int, float
     """(steps, seconds of a step, peak bytes, batch), or None where a step does not fit."""
     cost = cost_of(menu.shape, menu.choice(part, batch=batch))
     peak = HEADROOM * device.peak_bytes(cost)
-    seconds = device.step_seconds(cost) * menu.nominal_batch / batch
+    seconds = device.step_seconds(cost) * menu.expected_batch / batch
     steps = min(menu.local_steps, int(menu.round_seconds / seconds)) if math.isfinite(menu.round_seconds) else None
     steps = menu.local_steps if steps is None else steps
     return (steps, seconds, peak, batch) if peak <= device.memory_bytes and steps >= 1 else None
@@ -184,7 +188,7 @@ def _importance(menu: Menu, part: Part, noise_multiplier: float) -> float:
         )
         for linear in adapted
     ) / max(len(adapted), 1)
-    return importance(menu.shape, layers=part.layers, targets=part.targets, rank=part.rank, noise=noise)
+    return importance(menu.weights, layers=part.layers, targets=part.targets, rank=part.rank, noise=noise)
 
 
 def _filled(
@@ -196,7 +200,7 @@ def _filled(
 ) -> tuple[Option, ...] | None:
     """Everybody's best option, struck down until whatever is filled is filled by enough."""
     while all(inside.values()):
-        favourite = {kind: max(found, key=lambda o: o.value) for kind, found in inside.items()}
+        favourite = {kind: max(found, key=_preference) for kind, found in inside.items()}
         chosen = tuple(favourite[kind] for kind in kinds)
         counts = np.sum([cells(menu, option.part) for option in chosen], axis=0)
         short = (counts > 0) & (counts < fewest)
@@ -204,6 +208,12 @@ def _filled(
             return chosen
         inside = {kind: [o for o in found if not (cells(menu, o.part) & short).any()] for kind, found in inside.items()}
     return None
+
+
+def _preference(option: Option) -> tuple[float, int]:
+    """The most valuable; of equals, the smallest: what counts for nothing is not trained."""
+    part = option.part
+    return round(option.value, 9), -part.layers * len(part.targets) * part.rank
 
 
 def cells(menu: Menu, part: Part) -> np.ndarray:

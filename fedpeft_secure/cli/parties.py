@@ -12,7 +12,7 @@ from fedpeft_secure.errors import InputError
 
 Passphrase = Annotated[
     Path | None,
-    typer.Option("--passphrase-file", metavar="FILE", help="Encrypt with it [default: FEDPEFT_PASSPHRASE, if set]."),
+    typer.Option("--passphrase-file", metavar="FILE", help="Encrypts the key [default: FEDPEFT_PASSPHRASE, if set]."),
 ]
 
 
@@ -76,13 +76,15 @@ def node_command(
 @one_line_errors
 def key_holder_init_command(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new directory (mode 0700).")],
+    passphrase_file: Passphrase = None,
     debug: Debug = False,
 ) -> None:
     """Makes a key holder's identity and memory, and prints the public half for everybody's directory."""
     del debug
+    from fedpeft_secure.engines.flower.settings import read_passphrase
     from fedpeft_secure.key_holder import make_key_holder
 
-    typer.echo(make_key_holder(out).public.hex())
+    typer.echo(make_key_holder(out, passphrase=read_passphrase(passphrase_file)).public.hex())
 
 
 @key_holder.command("answer", epilog="Example: fedpeft key-holder answer key-holder --directory keys < ask > answer")
@@ -91,15 +93,18 @@ def key_holder_answer_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `init` made.")],
     directory: Annotated[Path, typer.Option("--directory", metavar="FILE", help="The pinned key directory.")],
     min_cohort: Annotated[int, typer.Option("--min-cohort", min=2, help="Fewest clients whose sum is opened.")] = 3,
+    passphrase_file: Passphrase = None,
     debug: Debug = False,
 ) -> None:
     """Answers one request of a server: reads it from standard input, writes the answer to standard output, as bytes."""
     del debug
-    from fedpeft_secure.key_holder import answer_request
+    from fedpeft_secure.engines.flower.settings import read_passphrase
+    from fedpeft_secure.key_holder import answer_request, load_holder_identity
     from secagg import MAX_REQUEST_BYTES
 
+    identity = load_holder_identity(folder, passphrase=read_passphrase(passphrase_file))
     request = sys.stdin.buffer.read(MAX_REQUEST_BYTES + 1)
-    answer = answer_request(folder, request, directory=directory, min_cohort=min_cohort)
+    answer = answer_request(folder, request, identity=identity, directory=directory, min_cohort=min_cohort)
     try:
         sys.stdout.buffer.write(answer)
         sys.stdout.buffer.flush()

@@ -66,7 +66,8 @@ class Client:
         start: the adapter before the first round, for servers that send what changed since.
         examples_processed, training_seconds: for throughput; private, never sent.
         opened: the round that it has answered last, where that goes on with another sum.
-        elsewhere: trains it in another process of this machine; None where this one does.
+        elsewhere: does in its place what a round asks, in another process of this machine, or measuring where others
+            train; None where `trainer` does.
     """
 
     name: str

@@ -23,6 +23,7 @@ from fedpeft_secure.preflight import check
 from fedpeft_secure.resolving import resolve
 from fedpeft_secure.result import AttackRow, Result
 from fedpeft_secure.rundir import RunDirectory, create_run, exclusive, open_run, shows_text, write_atomically
+from fedpeft_secure.server.characteristics import check_charged
 from fedpeft_secure.server.checkpoints import Progress, load_checkpoint
 from fedpeft_secure.server.departures import check_affordable
 from fedpeft_secure.server.evaluation import Predictions, predict
@@ -99,6 +100,7 @@ def training_run(
                 config, run=run_name(directory), ledger=ledger, ledger_path=path, listen=listen, store=store
             )
             stack.enter_context(federation.held)
+            check_charged(config, ledger)
             if not resume:
                 for notice in check_affordable(federation):
                     listen(Notice(text=notice))

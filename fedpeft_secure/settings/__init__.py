@@ -1,6 +1,6 @@
 """One frozen model for each table of the configuration file, with every default and its description."""
 
-from fedpeft_secure.settings.allocation import AllocationConfig, DeviceTerms
+from fedpeft_secure.settings.allocation import AllocationConfig, DeviceTerms, MeasuredImportance
 from fedpeft_secure.settings.attacks import AttacksConfig
 from fedpeft_secure.settings.budgets import FORMS, BudgetDistribution, ClientTerms, GroupTerms
 from fedpeft_secure.settings.clients import ClientsConfig
@@ -25,6 +25,7 @@ __all__ = [
     "DeviceTerms",
     "Fraction",
     "GroupTerms",
+    "MeasuredImportance",
     "ModelConfig",
     "PartitionConfig",
     "PeftTable",

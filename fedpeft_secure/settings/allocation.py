@@ -3,9 +3,15 @@
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
 
-from fedpeft_secure.settings.types import Limit, Rank, Table, Unit
+from fedpeft_secure.settings.budgets import FILE_FORM, TABLE_FORM
+from fedpeft_secure.settings.types import Limit, Positive, Rank, Rate, Table, Text, Unit
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+LEAST_SIGNAL = 5.0
+"""A weight whose noise is above a fifth of the mean weight says little about its layer."""
 
 
 class DeviceTerms(Table):
@@ -37,6 +43,60 @@ class DeviceTerms(Table):
         return {name: value for name, value in write(self).items() if value not in (None, "")}
 
 
+class MeasuredImportance(Table):
+    """What `fedpeft characteristics` released of the clients' data: public, noised where the clients are private."""
+
+    model: Text
+    """The public name of the model that it was measured on."""
+
+    targets: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """The adapted modules, one for each column of the weights."""
+
+    weights: Annotated[tuple[Annotated[tuple[NotNegative, ...], Field(min_length=1)], ...], Field(min_length=1)]
+    """Shares of the gradient, a row for each layer from the input to the output, a column for each target."""
+
+    signal_to_noise: NotNegative
+    """The mean share over the standard deviation of its noise; below 5 the documented prior counts instead."""
+
+    noise_multiplier: NotNegative
+    """The noise of every client, over the most that one example adds; 0 where the clients were not private."""
+
+    sample_rate: Rate
+    """The probability with which each example was looked at."""
+
+    clients: Annotated[int, Field(ge=1), Unit("clients")]
+    """How many clients are in the sum."""
+
+    examples: Annotated[NotNegative, Unit("examples")]
+    """About how many examples they have together."""
+
+    label_entropy: Annotated[NotNegative, Unit("bits")]
+    """About how evenly the labels of all of them are spread; only reported."""
+
+    release: Text
+    """The name under which the clients' ledgers were charged for it."""
+
+    @property
+    def private(self) -> bool:
+        """Whether the clients added noise."""
+        return self.noise_multiplier > 0
+
+    @property
+    def drowned(self) -> bool:
+        """Whether there is too much noise to tell the layers apart."""
+        return self.signal_to_noise < LEAST_SIGNAL
+
+
+def _form(value: Any) -> str:
+    return FILE_FORM if isinstance(value, str) else TABLE_FORM
+
+
+Importance = Annotated[
+    Annotated[str, Tag(FILE_FORM)] | Annotated[MeasuredImportance, Tag(TABLE_FORM)], Discriminator(_form)
+]
+"""The path of a file of `fedpeft characteristics`, or what it holds; `resolving.resolve` makes both the second."""
+
+
 class AllocationConfig(Table):
     """`[allocation]`: who trains how much of the module."""
 
@@ -57,3 +117,9 @@ class AllocationConfig(Table):
 
     smallest_batch: Annotated[int, Field(ge=1), Unit("examples")] = 4
     """The smallest batch that is still worth a pass, for "adaptive"."""
+
+    importance: Importance = ""
+    """For "adaptive": a file of `fedpeft characteristics`, or what it holds; unless given, upper layers count most."""
+
+    importance_noise: Positive = 5.0
+    """The noise of every private client in `fedpeft characteristics`, over the most that one example adds."""

@@ -33,6 +33,7 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
 ClipNorm = Annotated[float, Field(ge=1e-6)]
 Rank = Annotated[int, Field(ge=1, le=1024)]
 

@@ -125,6 +125,10 @@ class PerExampleContract:
             truth = per_example_gradients(case.model, case.batch, case.loss, split=case.split)
             assert norms_of(truth).min() > 0
             for each in variants(module):
+                by_parameter = each.strategy.parameter_norms(case.model, case.batch, case.loss)
+                for name, rows in truth.items():
+                    gap = (by_parameter[name] - rows.flatten(1).double().norm(dim=1)).abs()
+                    assert (gap <= TOLERANCE * norms_of(truth)).all()
                 if isinstance(each.strategy, ByMicrobatches):
                     norms = each.strategy.clip(case.model, case.batch, case.loss, clip_norm=1.0).norms
                     assert torch.allclose(norms, norms_of(truth), rtol=TOLERANCE)

@@ -198,3 +198,47 @@ def test_the_reserve_is_on_top_of_a_client_s_own_rounds(tiny_config: MakeConfig)
 def test_next_to_no_noise_is_no_private_client(tiny_config: MakeConfig) -> None:
     with pytest.raises(ConfigError, match=r"client-2's noise_multiplier = 1e-300 is too little for any ε; raise it"):
         plan_budgets(with_terms(tiny_config, {"noise_multiplier": 1e-300}))
+
+
+MEASURED = {
+    "model": "tiny-bert",
+    "targets": ["query", "value"],
+    "weights": [[0.1, 0.2], [0.3, 0.4]],
+    "signal_to_noise": 20.0,
+    "noise_multiplier": 2.0,
+    "sample_rate": 0.25,
+    "clients": 5,
+    "examples": 200.0,
+    "label_entropy": 1.0,
+    "release": "characteristics-1",
+}
+BEFORE = dp.SampledGaussian(noise_multiplier=2.0, sample_rate=0.25, steps=1)
+
+
+def together(sigma: float, rate: float) -> float:
+    run = dp.SampledGaussian(noise_multiplier=sigma, sample_rate=rate, steps=2)
+    return dp.compose((run, BEFORE), delta=1e-5, accountant="rdp")
+
+
+def test_what_was_measured_before_is_within_the_budget(tiny_config: MakeConfig) -> None:
+    budget = plan_budgets(tiny_config({"privacy.epsilon": 1.2, "allocation.importance": MEASURED}))[0]
+    assert budget.epsilon_planned == together(budget.noise_multiplier, 0.25)
+    assert 0.97 * 1.2 < budget.epsilon_planned <= 1.2
+    with pytest.raises(ConfigError, match="measuring it with noise 2 leaves nothing of client-1's budget; raise"):
+        plan_budgets(tiny_config({"privacy.epsilon": 0.5, "allocation.importance": MEASURED}))
+
+
+@pytest.mark.slow
+def test_it_is_within_the_budget_of_every_group(tiny_config: MakeConfig) -> None:
+    groups = {"strict": {"epsilon": 1.2, "share": 0.3}, "open": {"epsilon": 8.0, "share": 0.7}}
+    budget = plan_budgets(tiny_config({"privacy.groups": groups, "allocation.importance": MEASURED}))[0]
+    for group in budget.groups:
+        assert group.epsilon_planned == together(budget.noise_multiplier, group.sample_rate)
+    strict = budget.groups[1]
+    assert 0.97 * strict.epsilon < strict.epsilon_planned <= strict.epsilon
+    assert max(group.epsilon_planned / group.epsilon for group in budget.groups) <= 1
+
+
+def test_noise_of_ones_own_leaves_room_for_it(tiny_config: MakeConfig) -> None:
+    config = with_terms(tiny_config, {"noise_multiplier": 1.5, "rounds": 2}, allocation__importance=MEASURED)
+    assert epsilon_limit(config, "client-2") == plan_of(config, "client-2").epsilon == together(1.5, 0.25)

@@ -12,7 +12,7 @@ import secagg
 from fedpeft_secure import cli
 from fedpeft_secure.config_file import dump_config, load_config
 
-COMMANDS = ("run", "budget", "compare", "sweep", "recommend", "report", "doctor", "keys", "bench")
+COMMANDS = ("run", "budget", "compare", "sweep", "recommend", "report", "doctor", "keys", "bench", "characteristics")
 
 
 def call(*arguments: object) -> Result:
@@ -53,6 +53,24 @@ def test_run_prints_result_json_alone_on_standard_output(finished):
     assert json.loads(done.stdout) == json.loads((out / "result.json").read_text())
     assert "accuracy" in done.stderr
     assert "round 2/2" in done.stderr
+
+
+def test_characteristics_writes_a_file_that_a_run_can_name(config_path, tmp_path):
+    file, ledger = tmp_path / "importance.toml", f'privacy.ledger="{tmp_path / "ledger.sqlite"}"'
+    deal = ["--set", 'allocation.strategy="adaptive"', "--set", f'allocation.importance="{file}"']
+    exact = call("characteristics", config_path, *deal, "--set", 'privacy.epsilon="inf"', "--out", file, "--json")
+    assert exact.exit_code == 0, exact.stderr
+    assert "signal to noise" in exact.stderr
+    written = load_config(config_path, overrides=[each for each in deal if each != "--set"]).allocation.importance
+    assert json.loads(exact.stdout) == written.model_dump(mode="json")
+    again = call("characteristics", config_path, "--set", ledger, "--out", file)
+    assert again.exit_code == 2
+    assert again.stderr == f"fedpeft: --out {file}: give a new file in a directory that is there\n"
+    poor = ["--set", ledger, "--set", "allocation.importance_noise=0.1", "--out", tmp_path / "other.toml"]
+    refused = call("characteristics", config_path, *poor)
+    assert refused.exit_code == 2
+    assert refused.stderr.splitlines()[-1].startswith("fedpeft: allocation.importance_noise: client 'client-1'")
+    assert not (tmp_path / "other.toml").exists()
 
 
 def test_a_finished_run_is_not_resumed(finished):

@@ -99,6 +99,12 @@ def test_an_unknown_key_suggests_the_nearest(key: str, nearest: str) -> None:
     assert f"'{nearest}'" in str(caught.value) or named == "trainning"
 
 
+def test_a_mistyped_choice_suggests_the_nearest() -> None:
+    wanted = "secure_sum.protocol: should be 'auto', 'plain', 'masked', 'helper', 'ckks' or 'bfv', got "
+    assert error_of({"secure_sum": {"protocol": "Masket"}}) == f"{wanted}'Masket'; did you mean 'masked'?"
+    assert error_of({"secure_sum": {"protocol": "xyz"}}) == f"{wanted}'xyz'"
+
+
 def test_an_unknown_key_that_is_like_none_lists_the_tables() -> None:
     message = error_of({"xyzzyx": 1})
     assert message.startswith("xyzzyx: unknown key; the tables are seed, model, data, clients")

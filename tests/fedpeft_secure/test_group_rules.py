@@ -31,6 +31,8 @@ def test_groups_that_are_large_enough_pass() -> None:
     ("tables", "message"),
     [
         ({"aggregation": {"robust": "off"}}, "aggregation.groups: 3 groups' sums reveal more .*robust = \"median\""),
+        ({"aggregation": {"trimmed_share": 0.3}}, "aggregation.trimmed_share: nothing is trimmed .* 'median'; .* away"),
+        ({"aggregation": {"groups": 1, "robust": "off", "trimmed_share": 0.3}}, "nothing is trimmed .* = 'off'"),
         ({"aggregation": {"groups": 2}}, "aggregation.groups: 2 is too few for aggregation.robust = 'median'"),
         ({"aggregation": {"groups": 1}}, "aggregation.groups: 1 is too few .* set it to 3 or more"),
         ({"aggregation": {"groups": 5}}, "aggregation.groups: 12 clients .* leave 2 in the smallest, .* to 15 or more, "

@@ -13,7 +13,14 @@ from fedpeft_secure import cli
 from fedpeft_secure.engines.in_process import run_round
 from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import ignore
-from fedpeft_secure.key_holder import LOCK, STATE, SimulatedKeyHolder, answer_request, make_key_holder
+from fedpeft_secure.key_holder import (
+    LOCK,
+    STATE,
+    SimulatedKeyHolder,
+    answer_request,
+    load_holder_identity,
+    make_key_holder,
+)
 from fedpeft_secure.secure_sums import sum_plan
 from fedpeft_secure.seeds import Seed
 from fedpeft_secure.server.job import training_run
@@ -85,42 +92,68 @@ def test_init_prints_the_public_half_and_nothing_else(tmp_path):
     assert private.hex() not in done.output
 
 
+def test_an_encrypted_identity_opens_with_its_passphrase_only(tmp_path, monkeypatch):
+    for name in ("right", "wrong"):
+        (tmp_path / name).write_text(f"{name}\n")
+    folder, directory = tmp_path / "holder", tmp_path / "directory"
+    arguments = ["key-holder", "init", "--out", str(folder), "--passphrase-file", str(tmp_path / "right")]
+    public = bytes.fromhex(CliRunner().invoke(cli.app, arguments).stdout.strip())
+    assert load_holder_identity(folder, passphrase=b"right").public == public
+    clients = secagg.Cohort.generate(NAMES)
+    pinned = secagg.KeyDirectory(members=clients.directory.members, key_holder=public)
+    directory.write_bytes(pinned.to_bytes())
+    plan, _, _ = a_round(secagg.Cohort(identities=clients.identities, directory=pinned))
+    request = secagg.HolderRequest(plan=plan, phase="announce")
+    before = (folder / STATE).read_bytes()
+    refused = through_the_command(folder, directory, request)
+    assert (refused.exit_code, "this identity is encrypted" in refused.stderr) == (2, True)
+    monkeypatch.setenv("FEDPEFT_PASSPHRASE", "wrong")
+    refused = through_the_command(folder, directory, request)
+    assert (refused.exit_code, refused.stdout_bytes, (folder / STATE).read_bytes()) == (2, b"", before)
+    monkeypatch.setenv("FEDPEFT_PASSPHRASE", "right")
+    assert through_the_command(folder, directory, request).exit_code == 0
+
+
 def test_the_key_waits_on_the_disk_and_is_gone_after_its_use(party):
     folder, directory, cohort = party
+    identity = load_holder_identity(folder)
     plan, server, clients = a_round(cohort)
     ask = secagg.HolderRequest(plan=plan, phase="announce").to_bytes()
-    announced = answer_request(folder, ask, directory=directory, min_cohort=3)
+    announced = answer_request(folder, ask, identity=identity, directory=directory, min_cohort=3)
     (waiting,) = secagg.HolderMemory.from_bytes((folder / STATE).read_bytes()).open
     with pytest.raises(secagg.RefusedError, match="announced before"):
-        answer_request(folder, ask, directory=directory, min_cohort=3)
+        answer_request(folder, ask, identity=identity, directory=directory, min_cohort=3)
     server, requests = server.step((secagg.Envelope.from_bytes(announced),))
     uploads = tuple(clients[e.recipient].step((e,))[1][0] for e in requests)
     _, (question,) = server.step(uploads)
     asked = secagg.HolderRequest(plan=plan, phase="open", payload=question.payload).to_bytes()
     with pytest.raises(secagg.RefusedError, match="min_cohort = 3 is below this key holder's 4"):
-        answer_request(folder, asked, directory=directory, min_cohort=4)
-    answer_request(folder, asked, directory=directory, min_cohort=3)
+        answer_request(folder, asked, identity=identity, directory=directory, min_cohort=4)
+    answer_request(folder, asked, identity=identity, directory=directory, min_cohort=3)
     assert waiting.secret not in (folder / STATE).read_bytes()
     assert stat.S_IMODE((folder / STATE).stat().st_mode) == 0o600
 
 
 def test_what_cannot_be_used_is_one_line(party, tmp_path):
     folder, directory, cohort = party
+    identity = load_holder_identity(folder)
+    with pytest.raises(InputError, match=r"No such file .*; `fedpeft key-holder init` makes a key holder"):
+        load_holder_identity(tmp_path / "nowhere")
     plan, _, _ = a_round(cohort)
     ask = secagg.HolderRequest(plan=plan, phase="announce").to_bytes()
     with pytest.raises(InputError, match=r"No such file .*; `fedpeft key-holder init` makes a key holder"):
-        answer_request(tmp_path / "nowhere", ask, directory=directory, min_cohort=3)
+        answer_request(tmp_path / "nowhere", ask, identity=identity, directory=directory, min_cohort=3)
     with pytest.raises(InputError, match="No such file"):
-        answer_request(folder, ask, directory=tmp_path / "nothing", min_cohort=3)
+        answer_request(folder, ask, identity=identity, directory=tmp_path / "nothing", min_cohort=3)
     with pytest.raises(secagg.WireError, match="request"):
-        answer_request(folder, ask[:-1], directory=directory, min_cohort=3)
+        answer_request(folder, ask[:-1], identity=identity, directory=directory, min_cohort=3)
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another process answers"):
-            answer_request(folder, ask, directory=directory, min_cohort=3)
+            answer_request(folder, ask, identity=identity, directory=directory, min_cohort=3)
     (folder / STATE).write_bytes(b"broken")
     with pytest.raises(InputError, match=r"state\.bin: .*; restore the newest copy of it"):
-        answer_request(folder, ask, directory=directory, min_cohort=3)
+        answer_request(folder, ask, identity=identity, directory=directory, min_cohort=3)
 
 
 @pytest.mark.parametrize("damage", ["identity gone", "identity short", "keys short", "lock", "state", "request"])

@@ -55,6 +55,7 @@ class Holder:
         answer = answer_request(
             self.settings.state,
             order.body,
+            identity=self.identity,
             directory=self.settings.directory,
             min_cohort=self.settings.min_cohort,
         )

@@ -153,6 +153,7 @@ class Node:
         self.policy.check_run(config, client=settings.name, version=terms.version)
         if terms.directory != self.directory.fingerprint.hex():
             raise PolicyError(f"{settings.name} refuses the run: it has pinned another key directory")
+        self.policy.check_model(terms.base, client=settings.name, expected=terms.base)
         check(config)
         setting = load_setting(decide_all(config, listen=ignore), run=run, classes=tuple(terms.classes), listen=ignore)
         self.policy.check_model(base_digest(setting.backbone.model), client=settings.name, expected=terms.base)

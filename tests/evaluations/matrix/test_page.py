@@ -2,12 +2,14 @@
 
 from io import StringIO
 
+import matplotlib as mpl
+import numpy as np
 import pytest
 from rich.console import Console
 
 from evaluations.matrix import Matrix, markdown, screen
 from evaluations.matrix.page import matrix_document
-from evaluations.matrix.pictures import pictures
+from evaluations.matrix.pictures import SCALE, ink, pictures
 from evaluations.matrix.results import Failure
 from evaluations.matrix.verdicts import verdict
 from evaluations.report import render_document
@@ -51,6 +53,18 @@ def test_every_attack_has_its_picture(small: Matrix) -> None:
     found = pictures(small)
     assert set(found) == {f"matrix-{attack}.{kind}" for attack in ("span", "membership") for kind in ("png", "svg")}
     assert b"null 0.10" in found["matrix-span.svg"]
+
+
+def test_text_stands_out_on_every_colour() -> None:
+    """A contrast of 4.5 : 1 at least, by WCAG's formula."""
+
+    def luminance(colour: tuple[float, ...]) -> float:
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    for value in np.linspace(0, 1, 101):
+        darker, lighter = sorted([luminance(mpl.colormaps[SCALE](float(value))), float(ink(value) == "white")])
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, value
 
 
 def test_the_tables_have_a_line_for_each_defence_and_attack(small: Matrix) -> None:

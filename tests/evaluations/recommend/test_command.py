@@ -54,6 +54,18 @@ def test_a_point_estimate_is_never_taken_for_more(accuracies, make_runs, tmp_pat
     assert page.index("Not sure.") < page.index("Are all wishes kept")
 
 
+@pytest.mark.parametrize(("epsilon", "words"), [(3, "δ = 10⁻⁵"), ("inf", "Not private: nothing bounds")])
+def test_the_page_says_for_whom_and_at_which_delta_its_epsilon_holds(
+    epsilon: float | str, words: str, make_runs, tmp_path: Path
+) -> None:
+    make_runs(epsilon, (0.76,))
+    first = ask(tmp_path, min_accuracy=0.5).candidates[0]
+    assert (first.unit, first.delta) == ("example", 1e-5)
+    page = visible((tmp_path / "out" / "report.html").read_text()).replace("\N{NO-BREAK SPACE}", " ")
+    assert "for one example" in page
+    assert words in page
+
+
 @pytest.mark.parametrize(
     ("wishes", "binding"),
     [

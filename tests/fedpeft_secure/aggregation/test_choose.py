@@ -81,6 +81,12 @@ def test_an_unknown_name_lists_what_there_is(tiny_config: MakeConfig) -> None:
     )
 
 
+def test_a_mistyped_name_suggests_the_nearest(tiny_config: MakeConfig) -> None:
+    for typed, meant in (("product-sketch", "product_sketch"), ("FedSVD", "fedsvd"), ("rankslots", "rank_slots")):
+        with pytest.raises(ConfigError, match=f"for your own; did you mean '{meant}'\\?$"):
+            choose_strategy(tiny_config({"aggregation.strategy": typed}))
+
+
 @pytest.mark.usefixtures("plugin")
 def test_ones_own_strategy_by_import_path(tiny_config: MakeConfig) -> None:
     strategy, reason = choose_strategy(tiny_config({"aggregation.strategy": "my_strategies:Mine"}))

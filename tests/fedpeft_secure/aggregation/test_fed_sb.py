@@ -13,6 +13,7 @@ from fedpeft_secure import Config, models
 from fedpeft_secure.adapters import AdapterSpec, AdapterState, Entry, Role
 from fedpeft_secure.aggregation import combine
 from fedpeft_secure.aggregation.fed_sb import FedSB
+from fedpeft_secure.aggregation.fedit import FedIT
 from fedpeft_secure.aggregation.server_optimizers import FedAvg, server_optimizer
 from fedpeft_secure.clients import trainer as trainer_module
 from fedpeft_secure.events import Event, RoundFinished
@@ -60,6 +61,14 @@ def test_the_server_steps_along_the_mean_core() -> None:
     mean = np.average(sent, axis=0, weights=shares)
     after, _ = strategy.apply(AdapterState({name: np.ones((2, 2))}), mean, SPEC, FedAvg(learning_rate=0.5))
     assert np.allclose(after[name], 1 + 0.5 * np.average(cores, axis=0, weights=shares), atol=1e-6)
+
+
+def test_on_cores_fedit_is_the_same() -> None:
+    before, mean = AdapterState({SPEC.names[0]: np.eye(2, dtype=np.float32)}), np.array([1.0, -2.0, 0.5, 3.0])
+    after = [each.apply(before, mean, SPEC, FedAvg(learning_rate=0.5))[0] for each in (FedSB(), FedIT())]
+    assert after[0].digest() == after[1].digest() != before.digest()
+    change = {SPEC.names[0]: np.ones((2, 2), dtype=np.float32)}
+    assert np.array_equal(FedSB().encode(change, SPEC), FedIT().encode(change, SPEC))
 
 
 def test_a_round_is_the_mean_of_the_products_of_the_true_cores(

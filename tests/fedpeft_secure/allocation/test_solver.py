@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel
 
 from fedpeft_secure.allocation.cost import cost_of
 from fedpeft_secure.allocation.devices import MIB, Device
-from fedpeft_secure.allocation.importance import importance
+from fedpeft_secure.allocation.importance import importance, prior
 from fedpeft_secure.allocation.shapes import ModelShape
 from fedpeft_secure.allocation.solver import HEADROOM, Menu, Option, Part, best_parts, cells, options
 
@@ -36,9 +36,11 @@ MENU = Menu(
     batches=(4, 8, 16),
     local_steps=3,
     nominal_batch=20,
+    expected_batch=20,
     round_seconds=4.0,
     bits=16,
     cohort=4,
+    weights=prior(SHAPE, ("query", "value")),
 )
 devices = st.builds(
     Device,
@@ -58,7 +60,7 @@ def naive(menu: Menu, device: Device, noise: float) -> dict[Part, float]:
     for layers, targets, rank in product((1, 2, 3), (("query",), ("value",), ("query", "value")), (1, 2, 4)):
         part = Part(layers=layers, targets=targets, rank=rank)
         slot = 128 * (noise / 20) ** 2 / 4
-        worth = importance(SHAPE, layers=layers, targets=targets, rank=rank, noise=slot)
+        worth = importance(menu.weights, layers=layers, targets=targets, rank=rank, noise=slot)
         for batch, steps in product((4, 8, 16), (1, 2, 3)):
             cost = cost_of(SHAPE, menu.choice(part, batch=batch))
             fits = device.peak_bytes(cost) * HEADROOM <= device.memory_bytes

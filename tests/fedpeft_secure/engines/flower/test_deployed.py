@@ -42,7 +42,9 @@ DEFAULT_TASK = {
 """MiniLM's packaged weights on Rotten Tomatoes, LoRA and ε = 8, as `fedpeft run` has them: two short rounds of the two
 uppermost layers."""
 
-SEVEN = FOUR | {"clients.count": 7, "clients.per_round": 7, "training.rounds": 1, "secure_sum.dropout_fraction": 0.5}
+ONE_ROUND = FOUR | {"training.rounds": 1}
+SEVEN = ONE_ROUND | {"clients.count": 7, "clients.per_round": 7, "secure_sum.dropout_fraction": 0.5}
+FIVE = ONE_ROUND | {"clients.count": 5, "clients.per_round": 5, "secure_sum.server": "malicious"}
 VICTIMS = {"advertise": "client-2", "share": "client-3", "upload": "client-4", "unmask": "client-5"}
 """Who is killed before it can send which message; three of seven can still open the sum."""
 
@@ -128,34 +130,40 @@ def test_a_supernode_and_the_server_are_killed_and_the_run_ends_with_the_right_s
     assert first.model_hash == here[0].model_hash, "the sum of the survivors, to the bit"
 
 
+@pytest.mark.parametrize(("settings", "victims"), [(SEVEN, VICTIMS), (FIVE, {"confirm": "client-2"})])
 def test_who_is_killed_in_any_phase_is_missing_from_the_sum_and_nothing_else_is(
-    deployed: Callable[..., Deployment], tiny_config: Callable[..., Config], tmp_path: Path
+    settings: dict[str, object],
+    victims: dict[str, str],
+    deployed: Callable[..., Deployment],
+    tiny_config: Callable[..., Config],
+    tmp_path: Path,
 ) -> None:
     """One machine dies before each message of the round: SuperNode and worker, at the moment when they are asked."""
 
     def dies_at(phase: str) -> Seen:
         def seen(asked: str) -> None:
             if asked == ("train" if phase == "advertise" else phase):
-                deployment.kill(VICTIMS[phase])
-                deployment.kill(f"{VICTIMS[phase]}.worker")
+                deployment.kill(victims[phase])
+                deployment.kill(f"{victims[phase]}.worker")
 
         return seen
 
-    deployment = deployed(tiny_config(SEVEN), watch={name: dies_at(phase) for phase, name in VICTIMS.items()})
+    deployment = deployed(tiny_config(settings), watch={name: dies_at(phase) for phase, name in victims.items()})
     deployment.run()
     deployment.wait_for("finished", seconds=1200)
     lost = {(entry["party"], entry["order"]) for entry in deployment.events() if entry["event"] == "lost"}
-    assert lost == {(name, "train" if name == "client-2" else "step") for name in VICTIMS.values()}
+    assert lost == {(name, "train" if phase == "advertise" else "step") for phase, name in victims.items()}
+    silent = [name for phase, name in victims.items() if phase in ("advertise", "share", "upload")]
     [there] = read_rounds(RunDirectory(root=tmp_path / "run"))
-    assert there.survivors == ("client-1", "client-5", "client-6", "client-7"), "client-5 had uploaded"
+    assert there.survivors == tuple(name for name in deployment.config.client_names if name not in silent)
     for name in deployment.config.client_names:
         with dp.Ledger.read(tmp_path / f"{name}.sqlite") as ledger:
-            assert len(ledger.history(name)) == (name != "client-2"), "who was not asked was not charged"
-    drop = {phase: frozenset({name}) for phase, name in VICTIMS.items()}
+            assert len(ledger.history(name)) == (name != victims.get("advertise")), "who was not asked was not charged"
+    drop = {phase: frozenset({name}) for phase, name in victims.items()}
     [masked] = in_process(deployment.config, tmp_path / "masked", drop=drop)
     assert there.model_hash == masked.model_hash, "to the bit"
-    plain = tiny_config(SEVEN | {"secure_sum.protocol": "plain"})
-    [summed] = in_process(plain, tmp_path / "plain", drop={"upload": frozenset({"client-2", "client-3", "client-4"})})
+    plain = tiny_config(settings | {"secure_sum.protocol": "plain"})
+    [summed] = in_process(plain, tmp_path / "plain", drop={"upload": frozenset(silent)})
     assert there.model_hash == summed.model_hash, "the plain sum of the survivors"
 
 

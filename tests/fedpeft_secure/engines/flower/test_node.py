@@ -96,10 +96,16 @@ def test_all_violated_terms_are_named_at_once(make_site: MakeSite) -> None:
     assert "PEFT method 'lora' is not allowed" in said
 
 
-def test_other_models_and_directories_are_refused(make_site: MakeSite) -> None:
+def test_other_models_and_directories_are_refused(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     site = make_site(policies={"client-1": {"models": ["00" * 32]}})
     terms = terms_of(site)
-    assert "is not among the allowed models" in reason(site, order(site, JOIN, terms.to_bytes(), number=9))
+    honest = terms.model_copy(update={"base": "11" * 32})
+    with monkeypatch.context() as patch:
+        patch.delattr("fedpeft_secure.engines.flower.node.load_setting")
+        said = reason(site, order(site, JOIN, honest.to_bytes(), number=8))
+        assert "base model 1111" in said, "refused before anything is loaded"
+    said = reason(site, order(site, JOIN, terms.to_bytes(), number=9))
+    assert "is not among the allowed models" in said, "an allowed one was promised, and it is another one here"
     site.nodes["client-1"].policy = site.nodes["client-2"].policy
     assert "the server's is 0000" in reason(site, order(site, JOIN, terms.to_bytes(), number=10))
     other = terms.model_copy(update={"directory": "22" * 32})
