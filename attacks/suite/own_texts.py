@@ -17,6 +17,7 @@ from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.events import Listener, PhaseStarted, ignore
 from fedpeft_secure.result import ViewName
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.replay import replay_round
@@ -73,6 +74,7 @@ def attack_texts(
     view: ViewName | None,
     before: AdapterState | None,
     shows_others: bool,
+    listen: Listener = ignore,
 ) -> TextAttack:
     """Plays one round in which the first client's batch is `texts`, and inverts what a curious server sees.
 
@@ -86,19 +88,22 @@ def attack_texts(
         before: the adapter to start from. By default that of a few small noise-free rounds: at the very start the head
             and B are zero, no gradient reaches the words, and there is nothing to find.
         shows_others: whether recovered sentences of other clients may be returned.
+        listen: told about progress.
 
     Raises:
         AttackError: If a text is empty, or the model or its update is of another kind.
     """
     if not texts or not all(text.strip() for text in texts):
         raise AttackError("--text is empty; give a sentence")
-    case = as_case(federation, before if before is not None else warm_up(federation))
+    case = as_case(federation, before if before is not None else warm_up(federation, listen))
     chosen: ViewName = view or case.own_view
     target, *others = case.plan.cohort
     batches = {target: _labelled(federation, texts)}
     if chosen.startswith("sum"):
         batches |= {name: choose_sentence(case, name, longest=LONGEST, rank=0) for name in others}
+    listen(PhaseStarted(name=f"the attacked step, view {chosen}"))
     seen = case.replay(chosen, batches, client=target, name="own texts")
+    listen(PhaseStarted(name="attack: span"))
     attack = build_attack(case)
     refuse_weaker(attack, seen)
     started = time.perf_counter()
@@ -126,11 +131,12 @@ def refuse_client_level(config: Config) -> None:
         raise ConfigError('privacy.unit: inversion attacks single examples; set privacy.unit = "example"')
 
 
-def warm_up(federation: Federation) -> AdapterState:
+def warm_up(federation: Federation, listen: Listener = ignore) -> AdapterState:
     """The adapter after a few small rounds without noise on the configured data."""
     state, optimizer = federation.start, federation.optimizer
     names = federation.config.client_names
     for index in range(WARM_ROUNDS):
+        listen(PhaseStarted(name=f"warm-up round {index + 1} of {WARM_ROUNDS}"))
         batches = {}
         for name in names[: federation.config.clients.per_round]:
             own = federation.data.clients[names.index(name)]

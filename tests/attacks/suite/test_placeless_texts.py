@@ -101,3 +101,12 @@ def test_t5_under_noise_and_over_the_budget(
 def as_it_is(federation: Federation, view: ViewName) -> TextAttack:
     """T5's first weights are large as they are: larger ones make its attention see one word and no order."""
     return attack_texts(federation, TEXTS[:1], view=view, before=None, shows_others=True)
+
+
+def test_tokens_that_fit_a_full_row_space_explain_nothing(
+    make_federation: MakeFederation, t5: dict[str, object]
+) -> None:
+    """Over the budget two of eight tokens would pass the span test by themselves."""
+    found = play(make_federation(t5 | {"peft.rank": 2}), "individual", TEXTS[0])
+    assert found.tokens_present > found.token_budget
+    assert "0 of 8 distinct tokens found wherever they stand, 0 false" in found.note
