@@ -22,6 +22,25 @@ class Marks(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SpecialTokens:
+    """Tokens that frame every text and are no secret: (first, last, padding)."""
+
+    first: int
+    last: int
+    padding: int
+
+    @property
+    def tokens(self) -> frozenset[int]:
+        """See `Marks`."""
+        return frozenset((self.first, self.last, self.padding))
+
+    @property
+    def public(self) -> frozenset[int]:
+        """See `Marks`."""
+        return self.tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Frame:
     """The surroundings of every text, as token ids.
 

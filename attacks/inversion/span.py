@@ -24,6 +24,7 @@ from attacks.inversion.dictionary import Dictionary
 from attacks.inversion.evidence import TOKEN_PRECISION, Evidence, find_span, weigh
 from attacks.inversion.explaining import Explainer
 from attacks.inversion.factors import Factor, LayerFactors, read_layer
+from attacks.inversion.frames import SpecialTokens
 from attacks.inversion.hidden import Forward, Sentence
 from attacks.inversion.peeling import Echo, Peeler
 from attacks.inversion.words import find_words, last_place
@@ -67,25 +68,6 @@ LENGTHS, SURE_LENGTHS = 8, 2
 
 REACH = 2
 """Positions looked at, as a multiple of the token budget: beyond it nothing fits."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpecialTokens:
-    """Tokens that frame every text and are no secret: (first, last, padding)."""
-
-    first: int
-    last: int
-    padding: int
-
-    @property
-    def tokens(self) -> frozenset[int]:
-        """See `frames.Marks`."""
-        return frozenset((self.first, self.last, self.padding))
-
-    @property
-    def public(self) -> frozenset[int]:
-        """See `frames.Marks`."""
-        return self.tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -8,9 +8,8 @@ import numpy as np
 import secagg
 from attacks.base import ThreatModel, View
 from attacks.errors import AttackError, NotApplicableError
-from attacks.inversion.frames import Frame
+from attacks.inversion.frames import Frame, SpecialTokens
 from attacks.inversion.orders import prefixes
-from attacks.inversion.span import SpecialTokens
 from attacks.views import messages_of, read_view
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
