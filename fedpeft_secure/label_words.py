@@ -164,6 +164,13 @@ class CausalAnswers(WordAnswers):
         """Positions that cue and answer take."""
         return len(self.cue) + self.answers.shape[1]
 
+    @property
+    def tails(self) -> tuple[tuple[int, ...], ...]:
+        """For each class the cue and its answer, without the last token, behind which nothing is foretold."""
+        cue = tuple(self.cue.tolist())
+        answers = zip(self.answers.tolist(), self.real.sum(dim=1).tolist(), strict=True)
+        return tuple((*cue, *answer[: length - 1]) for answer, length in answers)
+
     def forward(
         self,
         input_ids: Tensor | None = None,

@@ -35,15 +35,15 @@ class Exposures:
 
     Args:
         mean: exposure in bits.
-        low, high: ends of its 95 % bootstrap interval over the secrets.
+        low, high: ends of its 95 % bootstrap interval over the secrets; None of one secret, which has no spread.
         null: the same of codes that were planted nowhere; the mean of a uniform rank is close to 1.44 bits.
         most: log₂ of the number of candidates.
         secrets: how many.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     null: float
     most: float
     secrets: int
@@ -85,16 +85,22 @@ def secret_exposures(
         gains = before - after
         found.append(exposure(rank=_rank(gains[0], gains[1:candidates]), candidates=candidates))
         null.append(exposure(rank=_rank(gains[1], gains[2:]), candidates=candidates))
-    low, high = bootstrap_two(_mean_of_first, np.array(found), np.array(null), rng=rng)
     mean = float(np.mean(found))
+    low, high = _ends(found, rng) if len(found) > 1 else (None, None)
     return Exposures(
         mean=mean,
-        low=min(float(low[0]), mean),
-        high=max(float(high[0]), mean),
+        low=low,
+        high=high,
         null=float(np.mean(null)),
         most=math.log2(candidates),
         secrets=len(planted),
     )
+
+
+def _ends(found: list[float], rng: np.random.Generator) -> tuple[float, float]:
+    mean = float(np.mean(found))
+    low, high = bootstrap_two(_mean_of_first, np.array(found), np.array(found), rng=rng)
+    return min(float(low[0]), mean), max(float(high[0]), mean)
 
 
 def _mean_of_first(first: Floats, _: Floats) -> Floats:

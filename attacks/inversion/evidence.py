@@ -176,4 +176,6 @@ def _residuals(table: Table, span: Span, token_precision: float) -> tuple[Floats
         norms = table.energies(image)
         squared = table.energies(image @ outside)
         spread = table.energies(image @ span.scaled)
+    # A vector of zeros, as of padding, lies in every span: it is no evidence.
+    squared, norms = np.where(norms > 0, squared, np.inf), np.where(norms > 0, norms, 1.0)
     return squared, spread + token_precision**2 * norms / columns, norms

@@ -14,11 +14,11 @@ from attacks.errors import NotApplicableError
 from fedpeft_secure.adapters import Role, unflatten
 
 ATTENTION = re.compile(
-    r"\.(?:layer|layers|h|block)\.(\d+)\."
+    r"(?:\.(?:layer|layers|h)|(?<!\.decoder)\.block)\.(\d+)\."
     r"(?:attention\.(?:self\.)?(?:query|key|value|q_lin|k_lin|v_lin)"
     r"|self_attn\.(?:q_proj|k_proj|v_proj)|attn\.c_attn|layer\.0\.SelfAttention\.(?:q|k|v))$"
 )
-"""Attention modules of BERT, RoBERTa, DistilBERT, LLaMA, GPT-2 and T5, and the number of their layer."""
+"""Attention modules of BERT, RoBERTa, DistilBERT, LLaMA, GPT-2 and T5's encoder, and the number of their layer."""
 
 
 WEIGHT_ROUNDING = 2.0**-24
@@ -40,12 +40,14 @@ class Factor:
         observed: shape (rows, k).
         image: x ↦ imageᵀ x, shape (n, k); None for the identity.
         noise_stddev: of one entry of `observed`: DP noise, rounding and arithmetic together.
+        module: whose it is; empty where several are stacked.
     """
 
     route: str
     observed: Floats = field(repr=False)
     image: Floats | None = field(repr=False)
     noise_stddev: float
+    module: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -87,13 +89,19 @@ def read_layer(view: View, layer: int, *, relative_precision: float) -> LayerFac
             stacked.append(values[named[Role.LORA_A]])
         if Role.LORA_B in named:
             base = named.get(Role.LORA_A, f"{module}.lora_A.weight")
-            left.append((values[named[Role.LORA_B]], np.asarray(view.before[base], dtype=np.float64).T))
+            left.append((module, values[named[Role.LORA_B]], np.asarray(view.before[base], dtype=np.float64).T))
     difference = WEIGHT_ROUNDING * float(np.sqrt(np.mean(np.concatenate([w.ravel() for w in weights]) ** 2)))
     factors = [
-        Factor(route="B", observed=rows, image=image, noise_stddev=_stddev(view, rows, relative_precision, difference))
-        for rows, image in left
+        Factor(
+            route="B",
+            observed=rows,
+            image=image,
+            noise_stddev=_stddev(view, rows, relative_precision, difference),
+            module=module,
+        )
+        for module, rows, image in left
     ]
-    budgets = [rows.shape[1] - 1 for rows, _ in left]
+    budgets = [rows.shape[1] - 1 for _, rows, _ in left]
     if stacked:
         rows = np.concatenate(stacked)
         factors.append(

@@ -76,14 +76,20 @@ class BackboneForward:
         device = self.backbone.device
         try:
             with torch.no_grad(), self.backbone.autocast():
-                self.backbone.model(input_ids=ids.to(device), attention_mask=mask.to(device))
+                self.backbone.model(input_ids=ids.to(device), attention_mask=mask.to(device), **self._asked(len(ids)))
         except _ReachedError:
             pass
         finally:
             for handle in handles:
                 handle.remove()
         real = mask.bool()
-        return {layer: hidden.float().cpu()[real].double().numpy() for layer, hidden in seen.items()}
+        return {layer: hidden[:, :longest].float().cpu()[real].double().numpy() for layer, hidden in seen.items()}
+
+    def _asked(self, sentences: int) -> dict[str, Tensor]:
+        """One answer a sentence of a model that answers in words: a decoder's stands behind it, where nobody looks."""
+        if self.backbone.answers == "classes":
+            return {}
+        return {"labels": torch.zeros(sentences, dtype=torch.long, device=self.backbone.device)}
 
 
 def _keep(seen: dict[int, Tensor], layer: int, *, last: bool) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

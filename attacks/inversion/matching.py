@@ -19,7 +19,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from attacks.base import Floats, Granularity, View
 from attacks.errors import NotApplicableError
-from attacks.inversion.span import SpecialTokens, TextGuess
+from attacks.inversion.frames import SpecialTokens
+from attacks.inversion.span import TextGuess
 from fedpeft_secure import methods
 from fedpeft_secure.adapters import unflatten
 from fedpeft_secure.clients.backbone import Backbone

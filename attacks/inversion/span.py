@@ -24,6 +24,7 @@ from attacks.inversion.dictionary import Dictionary
 from attacks.inversion.evidence import TOKEN_PRECISION, Evidence, find_span, weigh
 from attacks.inversion.explaining import Explainer
 from attacks.inversion.factors import Factor, LayerFactors, read_layer
+from attacks.inversion.frames import SpecialTokens
 from attacks.inversion.hidden import Forward, Sentence
 from attacks.inversion.peeling import Echo, Peeler
 from attacks.inversion.words import find_words, last_place
@@ -69,15 +70,6 @@ REACH = 2
 """Positions looked at, as a multiple of the token budget: beyond it nothing fits."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SpecialTokens:
-    """Tokens that frame every text and are no secret: (first, last, padding)."""
-
-    first: int
-    last: int
-    padding: int
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TextGuess:
     """What span inversion brought back.
@@ -89,6 +81,7 @@ class TextGuess:
         token_budget: distinct pairs up to which recovery is exact.
         directions: dimensions of the row spaces that were told from noise.
         sentences: all texts that the later layers confirm, without special tokens, best first.
+        bag: tokens that are claimed wherever they stand, without public ones; None where places are read with them.
     """
 
     ranked: frozenset[Pair]
@@ -97,6 +90,7 @@ class TextGuess:
     token_budget: int
     directions: int
     sentences: tuple[Sentence, ...] = ()
+    bag: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -234,7 +228,7 @@ class SpanInversion:
         explainer: Explainer,
         rng: np.random.Generator,
     ) -> tuple[Sentence, ...]:
-        plain = tuple(word for word in words if word not in self._frame)
+        plain = tuple(word for word in words if word not in self.special.tokens)
         if not plain:
             return ()
         search = BatchSearch(
@@ -302,11 +296,7 @@ class SpanInversion:
         return self._plain(zip(positions.tolist(), tokens.tolist(), strict=True))
 
     def _plain(self, pairs: Iterable[Pair]) -> frozenset[Pair]:
-        return frozenset((position, token) for position, token in pairs if token not in self._frame)
-
-    @property
-    def _frame(self) -> frozenset[int]:
-        return frozenset((self.special.first, self.special.last, self.special.padding))
+        return frozenset((position, token) for position, token in pairs if token not in self.special.tokens)
 
     def _joint(self, evidence: Evidence) -> Floats:
         """Evidence and prior of every candidate, without special tokens and with shadows behind all others.

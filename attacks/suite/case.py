@@ -1,6 +1,6 @@
 """The case that the red team works on: a trained run, its recorded round, and replays with a defence switched off."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,7 +8,8 @@ import numpy as np
 import secagg
 from attacks.base import ThreatModel, View
 from attacks.errors import AttackError, NotApplicableError
-from attacks.inversion.span import SpecialTokens
+from attacks.inversion.frames import Frame, SpecialTokens
+from attacks.inversion.orders import prefixes
 from attacks.views import messages_of, read_view
 from fedpeft_secure.adapters import AdapterSpec, AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
@@ -17,6 +18,7 @@ from fedpeft_secure.clients.randomness import SeededRandomness
 from fedpeft_secure.clients.training import draw_sample
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.engines.rounds import TRAIN
+from fedpeft_secure.label_words import CausalAnswers
 from fedpeft_secure.plans import RoundPlan, unpack_request
 from fedpeft_secure.result import AttackRow, ViewName
 from fedpeft_secure.secure_sums import secure_sum, sum_plan
@@ -27,6 +29,9 @@ from fedpeft_secure.server.replay import replay_round
 from fedpeft_secure.sum_groups import plans_of_sums
 
 VIEWS: tuple[ViewName, ...] = ("individual", "individual-dp", "sum", "sum-dp")
+
+PROBE = "a"
+"""A text that shows what a tokenizer puts around one."""
 
 REFERENCE_EPSILON = 8.0
 """The budget whose noise is tried on a run that has none, to show what it would buy."""
@@ -185,6 +190,34 @@ def special_tokens(case: Case) -> SpecialTokens:
     if first is None or last is None:
         raise NotApplicableError("inversion reads encoders whose texts stand between two special tokens")
     return SpecialTokens(first=first, last=last, padding=tokenizer.pad_token_id or 0)
+
+
+def text_frame(case: Case) -> Frame:
+    """What stands around every text, whatever the model."""
+    tokenizer, model = case.federation.tokenizer, answering_decoder(case)
+    plain = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+    whole = tokenizer(PROBE)["input_ids"]
+    start = next(at for at in range(len(whole)) if whole[at : at + len(plain)] == plain)
+    first, last = tuple(whole[:start]), tuple(whole[start + len(plain) :])
+    tails = (last,) if model is None else tuple((*last, *tail) for tail in model.tails)
+    return Frame(first=first, last=last, padding=tokenizer.pad_token_id or 0, tails=tails)
+
+
+def answering_decoder(case: Case) -> CausalAnswers | None:
+    """The decoder inside the model, if it is one."""
+    found = (module for module in case.federation.backbone.model.modules() if isinstance(module, CausalAnswers))
+    return next(found, None)
+
+
+def count_tokens(case: Case, batches: Iterable[LabelledTexts]) -> int:
+    """What the token budget is compared with: distinct (position, token) pairs with special tokens, or in a decoder
+    distinct prefixes with cue and answer, which its later layers see."""
+    decoder = answering_decoder(case)
+    examples = [case.federation.tokenise(batch) for batch in batches]
+    rows = [(tuple(ids), int(y)) for one in examples for ids, y in zip(one.token_ids, one.labels, strict=True)]
+    if decoder is None:
+        return len({pair for ids, _ in rows for pair in enumerate(ids)})
+    return len(prefixes([(*ids, *decoder.tails[label]) for ids, label in rows]))
 
 
 def _with_reference_noise(federation: Federation) -> Federation:

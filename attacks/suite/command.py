@@ -11,7 +11,7 @@ from attacks.suite.run import run_attacks
 from fedpeft_secure.config import Config
 from fedpeft_secure.config_file import load_config
 from fedpeft_secure.errors import InputError
-from fedpeft_secure.events import ignore
+from fedpeft_secure.events import Listener
 from fedpeft_secure.preflight import check
 from fedpeft_secure.result import AttackRow, Result, ViewName
 from fedpeft_secure.rundir import read_run
@@ -26,13 +26,13 @@ REFUSED = (
 class RunConfig(Protocol):
     """`fedpeft_secure.cli.run`, which attacks may not import."""
 
-    def __call__(self, config: Config, *, out: Path) -> Result:
+    def __call__(self, config: Config, *, out: Path, listen: Listener) -> Result:
         """Runs a configuration in a new run directory."""
         ...
 
 
 def attack_own_texts(
-    target: Path | None, texts: Sequence[str], *, view: str | None, overrides: Sequence[str]
+    target: Path | None, texts: Sequence[str], *, view: str | None, overrides: Sequence[str], listen: Listener
 ) -> TextAttack:
     """Somebody's own sentences under one view.
 
@@ -41,6 +41,7 @@ def attack_own_texts(
         texts: the sentences.
         view: a name of a view, or None for the configuration's own.
         overrides: changes of the configuration.
+        listen: told about progress.
 
     Raises:
         InputError: If the view or the configuration cannot be used.
@@ -51,11 +52,16 @@ def attack_own_texts(
         raise InputError(f"--view {view!r}: unknown; use {', '.join(names)}")
     wanted = cast(ViewName | None, view)
     if target is not None and target.is_dir():
-        with reopened(target, overrides=overrides, listen=ignore) as trained:
+        with reopened(target, overrides=overrides, listen=listen) as trained:
             federation = trained.federation
             refuse_client_level(federation.config)
             return attack_texts(
-                federation, texts, view=wanted, before=sent_out(trained), shows_others=may_show(federation)
+                federation,
+                texts,
+                view=wanted,
+                before=sent_out(trained),
+                shows_others=may_show(federation),
+                listen=listen,
             )
     config = load_config(target, overrides=overrides)
     refuse_client_level(config)
@@ -64,13 +70,15 @@ def attack_own_texts(
         config = ideal_sum_of_two(config)
         wanted = wanted or ("sum-dp" if config.is_private(config.client_names[0]) else "sum")
     check(config)
-    with parties(config, run="own texts", listen=ignore) as federation:
-        found = attack_texts(federation, texts, view=wanted, before=None, shows_others=may_show(federation))
-    return replace(found, note=REFUSED) if of_two else found
+    with parties(config, run="own texts", listen=listen) as federation:
+        found = attack_texts(
+            federation, texts, view=wanted, before=None, shows_others=may_show(federation), listen=listen
+        )
+    return replace(found, note="; ".join(filter(None, (found.note, REFUSED)))) if of_two else found
 
 
 def attack_target(
-    target: Path | None, out: Path, *, overrides: Sequence[str], run: RunConfig
+    target: Path | None, out: Path, *, overrides: Sequence[str], run: RunConfig, listen: Listener
 ) -> tuple[tuple[AttackRow, ...], Path, bool]:
     """The configured attacks on a finished run's recorded messages, or on those of a new run.
 
@@ -79,15 +87,16 @@ def attack_target(
         out: where a new run goes.
         overrides: changes of the configuration.
         run: runs a configuration.
+        listen: told about progress.
 
     Returns:
         The rows, the run's directory, and whether recovered texts may be shown.
     """
     if target is None or not target.is_dir():
-        result = run(load_config(target, overrides=overrides), out=out)
+        result = run(load_config(target, overrides=overrides), out=out, listen=listen)
         return result.attacks, out, read_run(out).shows_text
-    with reopened(target, overrides=overrides, listen=ignore) as trained:
-        rows = run_attacks(trained, ignore)
+    with reopened(target, overrides=overrides, listen=listen) as trained:
+        rows = run_attacks(trained, listen)
         shown = trained.shows_text
     keep_rows(target, rows)
     return rows, target, shown

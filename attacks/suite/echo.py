@@ -7,7 +7,7 @@ import dp.sampling
 from attacks.base import Floats, View
 from attacks.inversion.hidden import Sentence
 from attacks.inversion.peeling import Echo
-from attacks.suite.case import Case, special_tokens
+from attacks.suite.case import Case, text_frame
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.training import LocalTask, train_locally
@@ -41,7 +41,7 @@ def echo_of(case: Case) -> Echo | None:
     if training.local_steps > 1 or training.optimizer != "sgd":
         return None
 
-    padding = special_tokens(case).padding
+    padding = text_frame(case).padding
 
     def echo(view: View, sentence: Sentence) -> Floats:
         rows = []

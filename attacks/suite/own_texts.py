@@ -9,18 +9,22 @@ from scipy.optimize import linear_sum_assignment
 
 from attacks.base import refuse_weaker
 from attacks.errors import AttackError
-from attacks.inversion import TextGuess, content_pairs, rouge
-from attacks.suite.case import Case, special_tokens
+from attacks.inversion import TextGuess, content_pairs, count_bag, rouge
+from attacks.suite.case import Case, answering_decoder, count_tokens, text_frame
 from attacks.suite.texts import LONGEST, build_attack, choose_sentence
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.events import Listener, PhaseStarted, ignore
 from fedpeft_secure.result import ViewName
 from fedpeft_secure.server.federation import Federation
 from fedpeft_secure.server.replay import replay_round
 from fedpeft_secure.sum_groups import plans_of_sums
+
+PAIRS, PREFIXES = "distinct (position, token) pairs", "distinct beginnings of texts with cue and answer"
+"""What the token budget is compared with: of encoders, and of decoders."""
 
 WARM_ROUNDS, WARM_TEXTS = 4, 4
 """Small noise-free rounds, and texts of a client in each, before the attacked step of a configuration without a run."""
@@ -39,10 +43,11 @@ class TextAttack:
         token_recall: share of the texts' (position, token) pairs, special tokens aside, that the attack claims.
         false_positives: claimed pairs that nobody's text has.
         token_budget: distinct pairs up to which recovery is exact.
-        tokens_present: distinct pairs in all that was summed up, special tokens included.
+        tokens_present: distinct pairs in all that was summed up, special tokens included; of a decoder prefixes.
         seconds: of the attack, without training.
         attribution: what a sum says about whose sentence it is, in words.
         note: on what was played, in words.
+        counted: what `tokens_present` counts, in words.
     """
 
     view: ViewName
@@ -59,6 +64,7 @@ class TextAttack:
     seconds: float
     attribution: str
     note: str = ""
+    counted: str = PAIRS
 
 
 def attack_texts(
@@ -68,6 +74,7 @@ def attack_texts(
     view: ViewName | None,
     before: AdapterState | None,
     shows_others: bool,
+    listen: Listener = ignore,
 ) -> TextAttack:
     """Plays one round in which the first client's batch is `texts`, and inverts what a curious server sees.
 
@@ -81,19 +88,22 @@ def attack_texts(
         before: the adapter to start from. By default that of a few small noise-free rounds: at the very start the head
             and B are zero, no gradient reaches the words, and there is nothing to find.
         shows_others: whether recovered sentences of other clients may be returned.
+        listen: told about progress.
 
     Raises:
         AttackError: If a text is empty, or the model or its update is of another kind.
     """
     if not texts or not all(text.strip() for text in texts):
         raise AttackError("--text is empty; give a sentence")
-    case = as_case(federation, before if before is not None else warm_up(federation))
+    case = as_case(federation, before if before is not None else warm_up(federation, listen))
     chosen: ViewName = view or case.own_view
     target, *others = case.plan.cohort
     batches = {target: _labelled(federation, texts)}
     if chosen.startswith("sum"):
         batches |= {name: choose_sentence(case, name, longest=LONGEST, rank=0) for name in others}
+    listen(PhaseStarted(name=f"the attacked step, view {chosen}"))
     seen = case.replay(chosen, batches, client=target, name="own texts")
+    listen(PhaseStarted(name="attack: span"))
     attack = build_attack(case)
     refuse_weaker(attack, seen)
     started = time.perf_counter()
@@ -121,11 +131,12 @@ def refuse_client_level(config: Config) -> None:
         raise ConfigError('privacy.unit: inversion attacks single examples; set privacy.unit = "example"')
 
 
-def warm_up(federation: Federation) -> AdapterState:
+def warm_up(federation: Federation, listen: Listener = ignore) -> AdapterState:
     """The adapter after a few small rounds without noise on the configured data."""
     state, optimizer = federation.start, federation.optimizer
     names = federation.config.client_names
     for index in range(WARM_ROUNDS):
+        listen(PhaseStarted(name=f"warm-up round {index + 1} of {WARM_ROUNDS}"))
         batches = {}
         for name in names[: federation.config.clients.per_round]:
             own = federation.data.clients[names.index(name)]
@@ -166,7 +177,7 @@ def _judge(
     seconds: float,
     shows_others: bool,
 ) -> TextAttack:
-    federation, special = case.federation, special_tokens(case)
+    federation, special = case.federation, text_frame(case)
     everything = [tuple(ids) for batch in batches.values() for ids in federation.tokenise(batch).token_ids]
     target = case.plan.cohort[0]
     own = tuple(tuple(ids) for ids in federation.tokenise(batches[target]).token_ids)
@@ -174,6 +185,7 @@ def _judge(
     texts = batches[target].texts
     recovered = tuple(str(federation.tokenizer.decode(list(sentence))) for sentence in guess.sentences)
     matched = match(texts, recovered)
+    bag = count_bag(guess, everything, special)
     scores = [rouge(text, found) for text, found in zip(texts, matched, strict=True)]
     means = np.mean([(score.rouge1, score.rouge2, score.rouge_l) for score in scores], axis=0)
     return TextAttack(
@@ -187,9 +199,11 @@ def _judge(
         token_recall=len(pairs & guess.claimed) / len(pairs) if pairs else 0.0,
         false_positives=len(guess.claimed - present),
         token_budget=guess.token_budget,
-        tokens_present=len({pair for sentence in everything for pair in enumerate(sentence)}),
+        tokens_present=count_tokens(case, batches.values()),
         seconds=seconds,
         attribution=attribution(len(batches), found=bool(recovered)),
+        note="" if bag is None else bag.words,
+        counted=PAIRS if answering_decoder(case) is None else PREFIXES,
     )
 
 

@@ -36,8 +36,8 @@ def _caption(found: TextAttack) -> str:
     within = "within" if found.tokens_present <= found.token_budget else "over"
     figures = (
         f"ROUGE-1/2/L {found.rouge1:.2f}/{found.rouge2:.2f}/{found.rouge_l:.2f}; token recall "
-        f"{found.token_recall:.2f}, {found.false_positives} false; {found.tokens_present} distinct (position, token) "
-        f"pairs, {within} the token budget of {found.token_budget}; {found.seconds:.1f} s"
+        f"{found.token_recall:.2f}, {found.false_positives} false; {found.tokens_present} {found.counted}, "
+        f"{within} the token budget of {found.token_budget}; {found.seconds:.1f} s"
     )
     return "; ".join(part for part in (figures, found.attribution, found.note) if part)
 

@@ -31,7 +31,11 @@ def exposure_rows(case: Case) -> tuple[AttackRow, ...]:
             low=found.low,
             high=found.high,
             null=found.null,
-            note=f"the final model; {found.secrets} planted codes, each ranked among {CANDIDATES} (at most "
+            note=f"the final model; {_planted(found.secrets)}, each ranked among {CANDIDATES} (at most "
             f"{found.most:.2f} bits, by blind ranking 1.44 in the mean)",
         ),
     )
+
+
+def _planted(secrets: int) -> str:
+    return "one planted code, which gives no interval" if secrets == 1 else f"{secrets} planted codes"

@@ -1,12 +1,14 @@
 """Span inversion of a run: what each defence bought."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from attacks.base import View, refuse_weaker
 from attacks.errors import NotApplicableError
 from attacks.inversion import (
+    BagInversion,
     Recovery,
     SpanInversion,
     TextGuess,
@@ -16,9 +18,21 @@ from attacks.inversion import (
     summarise,
     token_log_prior,
 )
+from attacks.inversion.bags import read_words
 from attacks.inversion.factors import read_layer
 from attacks.inversion.hidden import BackboneForward
-from attacks.suite.case import VIEWS, Case, not_measured, special_tokens
+from attacks.inversion.matching import word_table
+from attacks.inversion.orders import Exchanges, LeftToRight, Order
+from attacks.inversion.span import LATER
+from attacks.suite.case import (
+    VIEWS,
+    Case,
+    answering_decoder,
+    count_tokens,
+    not_measured,
+    special_tokens,
+    text_frame,
+)
 from attacks.suite.echo import echo_of
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import AttackRow, RecoveredText, ViewName
@@ -54,12 +68,44 @@ def span_rows(case: Case) -> tuple[AttackRow, ...]:
     )
 
 
-def build_attack(case: Case) -> SpanInversion:
+def build_attack(case: Case) -> SpanInversion | BagInversion:
     """The attack with all that is public: embeddings, tokenizer, validation texts, arithmetic.
 
     Raises:
         NotApplicableError: If the model is of another kind.
     """
+    order = _order(case)
+    return _build_encoders(case) if order is None else _build_placeless(case, order)
+
+
+def _order(case: Case) -> Order | None:
+    """How texts are put in order where the first layer sees no places; None where it does."""
+    model = case.federation.backbone.model
+    frame, longest = text_frame(case), case.federation.config.model.max_length
+    decoder = answering_decoder(case)
+    if decoder is not None:
+        above = decoder.config.num_hidden_layers - 1
+        return LeftToRight(frame=frame, layers=tuple(layer for layer in LATER if layer < above), longest=longest)
+    config: Any = model.config
+    if config.model_type == "t5":
+        return Exchanges(frame=frame, layers=LATER, longest=longest)
+    return None
+
+
+def _build_placeless(case: Case, order: Order) -> BagInversion:
+    backbone = case.federation.backbone
+    forward = BackboneForward(backbone=backbone, padding=order.frame.padding)
+    vocabulary = word_table(backbone.model).num_embeddings
+    return BagInversion(
+        dictionary=read_words(forward.reading(case.before, [0]), vocabulary=vocabulary),
+        order=order,
+        relative_precision=PRECISION[backbone.precision],
+        token_precision=TOKEN_PRECISION[backbone.precision],
+        forward=forward,
+    )
+
+
+def _build_encoders(case: Case) -> SpanInversion:
     federation = case.federation
     dictionary = read_dictionary(federation.backbone.model, positions=federation.config.model.max_length)
     return SpanInversion(
@@ -88,24 +134,23 @@ def choose_sentence(case: Case, client: str, *, longest: int, rank: int) -> Labe
     return _text(words, chosen)
 
 
-def _replayed_row(case: Case, attack: SpanInversion, view: ViewName, budget: int) -> AttackRow:
+def _replayed_row(case: Case, attack: SpanInversion | BagInversion, view: ViewName, budget: int) -> AttackRow:
     recoveries, present = [], []
+    room = budget - max(map(len, text_frame(case).tails)) if answering_decoder(case) is not None else budget
     for index in range(REPLAYS):
         client = case.plan.cohort[index % len(case.plan.cohort)]
-        texts = {
-            name: choose_sentence(case, name, longest=longest_for(budget), rank=index) for name in case.plan.cohort
-        }
+        texts = {name: choose_sentence(case, name, longest=longest_for(room), rank=index) for name in case.plan.cohort}
         seen = case.replay(view, texts, client=client, name=f"span {index}")
         truth = text_truth(case, [texts[name] for name in seen.contributors], name=f"{view} {index}")
         recoveries.append(compare(_guess(attack, seen, case), truth))
-        present.append(truth.tokens_present)
+        present.append(count_tokens(case, [texts[name] for name in seen.contributors]))
     note = f"{REPLAYS} rounds with one sentence a client"
     if view.endswith("-dp") and case.decided_by:
         note = f"{note}; {case.decided_by}"
     return text_row(case, ATTACK, view, recoveries, replay=True, budget=budget, present=max(present), note=note)
 
 
-def _own_row(case: Case, attack: SpanInversion) -> AttackRow:
+def _own_row(case: Case, attack: SpanInversion | BagInversion) -> AttackRow:
     seen = case.read(case.plan.cohort[0])
     guess = _guess(attack, seen, case)
     names = case.federation.config.client_names
@@ -118,12 +163,12 @@ def _own_row(case: Case, attack: SpanInversion) -> AttackRow:
         [compare(guess, truth)],
         replay=False,
         budget=guess.token_budget,
-        present=truth.tokens_present,
+        present=count_tokens(case, batches),
         note=f"round {case.plan.round} as it was recorded",
     )
 
 
-def _guess(attack: SpanInversion, seen: View, case: Case) -> TextGuess:
+def _guess(attack: SpanInversion | BagInversion, seen: View, case: Case) -> TextGuess:
     refuse_weaker(attack, seen)
     return attack.run(seen, rng=case.rng("span"))
 
@@ -139,7 +184,7 @@ def text_truth(case: Case, batches: Sequence[LabelledTexts], *, name: str) -> Te
         unrelated=tuple(
             tuple(public[i] for i in rng.choice(len(public), len(sentences), replace=True)) for _ in range(UNRELATED)
         ),
-        special=special_tokens(case),
+        special=text_frame(case),
         decode=lambda ids: str(tokenizer.decode(list(ids))),
     )
 

@@ -1,6 +1,7 @@
 """Attacks and audits."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from fedpeft_secure.cli.app import Debug, Json, Out, Overrides, app, default_out, one_line_errors, show_table
 from fedpeft_secure.cli.running import run
 from fedpeft_secure.errors import InputError
+from fedpeft_secure.events import Listener, ignore
 
 
 @app.command("audit", epilog="Example: fedpeft audit --set privacy.epsilon=1 --out runs/audit1")
@@ -78,14 +80,25 @@ def attack_command(  # noqa: PLR0917 - typer calls by name
     if texts:
         if out is not None:
             raise InputError("--out keeps a run; --text makes none, leave --out away")
-        found = attack_own_texts(target, texts, view=view, overrides=overrides or ())
+        with _shown(as_json) as listen:
+            found = attack_own_texts(target, texts, view=view, overrides=overrides or (), listen=listen)
         show_table(text_table(found), text_json(found), as_json=as_json)
         return
     if view is not None:
         raise InputError("--view belongs to --text; a run is attacked under all four views")
     from evaluations.report import write_report
 
-    rows, root, shown = attack_target(target, out or default_out(), overrides=overrides or (), run=run)
+    with _shown(as_json) as listen:
+        rows, root, shown = attack_target(
+            target, out or default_out(), overrides=overrides or (), run=run, listen=listen
+        )
     report = write_report(root, show_text=shown)
     show_table(rows_table(rows), rows_json(rows), as_json=as_json)
     typer.echo(f"report: {report}", err=True)
+
+
+def _shown(as_json: bool) -> AbstractContextManager[Listener]:
+    """Progress on standard error; none beside JSON."""
+    from fedpeft_secure.progress import progress
+
+    return nullcontext(ignore) if as_json else progress(Console(stderr=True))

@@ -101,19 +101,14 @@ def tiny_t5_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A decoder of two layers of width 32; it pads with its end-of-text token, as many do."""
-    tokenizer = _byte_pairs(template=False)
-    tokenizer.pad_token = tokenizer.eos_token
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        max_position_embeddings=64,
-        num_key_value_heads=1,
-        bos_token_id=0,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id,
-        tie_word_embeddings=True,
-        **SIZE,
-    )
-    return _save(tmp_path_factory.mktemp("models") / "tiny-llama", lambda: LlamaForCausalLM(config), tokenizer)
+    return _llama(tmp_path_factory.mktemp("models") / "tiny-llama", **SIZE)
+
+
+@pytest.fixture(scope="session")
+def deeper_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder of four layers of width 64: some layers have others above and below."""
+    size = {"num_hidden_layers": 4, "num_attention_heads": 2, "hidden_size": 64, "intermediate_size": 96}
+    return _llama(tmp_path_factory.mktemp("models") / "deeper-llama", **size)
 
 
 @pytest.fixture(scope="session")
@@ -201,6 +196,22 @@ def _tiny(model: Path) -> dict[str, Any]:
         "training.evaluate_every": 1,
         "privacy.accountant": "rdp",
     }
+
+
+def _llama(folder: Path, **size: int) -> Path:
+    tokenizer = _byte_pairs(template=False)
+    tokenizer.pad_token = tokenizer.eos_token
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        max_position_embeddings=64,
+        num_key_value_heads=1,
+        bos_token_id=0,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+        **size,
+    )
+    return _save(folder, lambda: LlamaForCausalLM(config), tokenizer)
 
 
 def _save(folder: Path, build: Callable[[], PreTrainedModel], tokenizer: PreTrainedTokenizerFast) -> Path:

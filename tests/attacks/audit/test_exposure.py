@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,16 @@ def test_planted_codes_are_ranked_beside_codes_that_are_nowhere(federation: Open
     assert found.mean < 3.0, "a model that was never trained knows no code"
     untouched = secret_exposures(parties, parties.start, candidates=16, rng=rng)
     assert (untouched.mean, untouched.null) == (0.0, 0.0), "ties count against the attacker"
+
+
+def test_one_planted_code_has_no_interval(federation: OpenFederation) -> None:
+    parties = federation({"data.synthetic.secrets_per_client": 1})
+    first, *others = parties.data.secrets
+    alone = replace(parties, data=replace(parties.data, secrets=(first, *(() for _ in others))))
+    found = secret_exposures(alone, parties.start, candidates=16, rng=np.random.default_rng(0))
+    assert (found.secrets, found.low, found.high) == (1, None, None)
+    several = secret_exposures(parties, parties.start, candidates=16, rng=np.random.default_rng(0))
+    assert (several.low, several.high) == (0.0, 0.0)
 
 
 def test_nothing_planted_is_refused(federation: OpenFederation, tmp_path: Path) -> None:

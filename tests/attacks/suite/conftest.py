@@ -6,9 +6,9 @@ import pytest
 
 from fedpeft_secure.events import ignore
 from fedpeft_secure.server.job import TrainedRun, training_run
-from tests.fedpeft_secure.conftest import MakeConfig, tiny_bert, tiny_config, tiny_llama, tiny_t5
+from tests.fedpeft_secure.conftest import MakeConfig, deeper_llama, tiny_bert, tiny_config, tiny_llama, tiny_t5
 
-__all__ = ["tiny_bert", "tiny_config", "tiny_llama", "tiny_t5"]
+__all__ = ["deeper_llama", "tiny_bert", "tiny_config", "tiny_llama", "tiny_t5"]
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ def test_own_sentences_give_one_json_object_with_the_promised_keys(config_path: 
     assert shown.exit_code == 0, shown.stderr
     found = json.loads(shown.stdout)
     assert set(found) >= KEYS
+    assert not shown.stderr
     assert found["view"] == "sum"
     assert found["tokens_present"] > found["token_budget"]
     assert (found["recovered"], found["false_positives"]) == ([], 0)
@@ -47,6 +48,8 @@ def test_two_clients_get_the_sum_that_protocols_refuse(config_path: Path) -> Non
     shown = call(config_path, "--text", "the room was clean", *two)
     assert shown.exit_code == 0, shown.stderr
     assert "view sum-dp" in shown.stdout
+    assert shown.stderr.splitlines()[-2:] == ["the attacked step, view sum-dp", "attack: span"]
+    assert "warm-up round 4 of 4" in shown.stderr
     assert "refuse" in " ".join(shown.stdout.split())
 
 

@@ -65,14 +65,28 @@ def test_texts_stay_hidden_where_the_configuration_says_so(tiny_config: MakeConf
     assert all(row.texts == () for row in rows)
 
 
-def test_a_model_without_the_dictionary_gets_rows_that_say_so(
-    tiny_config: MakeConfig, tiny_t5: Path, tmp_path: Path
+def test_a_decoders_tokens_are_found_and_put_in_order(
+    tiny_config: MakeConfig, deeper_llama: Path, tmp_path: Path
 ) -> None:
-    config = tiny_config({"model.name": str(tiny_t5), "attacks.run": ["span"]})
+    """Its row counts beginnings of texts, and says which tokens were found wherever they stand."""
+    config = tiny_config(
+        {
+            "model.name": str(deeper_llama),
+            "model.cue": ":",
+            "model.label_words": {"praise": "a", "complaint": "b"},
+            "peft.rank": 16,
+            "secure_sum.bits": 32,
+            "privacy.epsilon": "inf",
+            "attacks.run": ["span"],
+        }
+    )
     with training_run(config, tmp_path / "run", resume=False, listen=ignore) as trained:
-        rows = run_attacks(trained, ignore)
-    assert [row.value for row in rows] == [None] * 4
-    assert all("LayerNorm" in row.note or "special tokens" in row.note for row in rows)
+        rows = {row.view: row for row in run_attacks(trained, ignore)}
+    assert set(rows) == set(VIEWS)
+    assert all(row.token_budget == 32 for row in rows.values())
+    assert "distinct tokens found wherever they stand, 0 false" in rows["individual"].note
+    assert rows["individual"].value == 1.0
+    assert rows["individual-dp"].value == rows["sum-dp"].value == 0.0
 
 
 def test_no_attacks_means_no_rows_and_no_record_means_an_error(tiny_config: MakeConfig, tmp_path: Path) -> None:
