@@ -81,7 +81,7 @@ def make_key_holder(folder: Path, *, passphrase: bytes = b"") -> secagg.Identity
         try:
             write_atomically(folder / STATE, secagg.HolderMemory().to_bytes(), mode=0o600)
             identity.save(folder / IDENTITY, passphrase=passphrase)
-        except OSError:
+        except BaseException:  # an interruption too: half a directory would stand in the way of the next one
             shutil.rmtree(folder, ignore_errors=True)
             raise
     except OSError as error:

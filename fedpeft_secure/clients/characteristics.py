@@ -45,7 +45,7 @@ class Cells:
         layers: tuned layers, counted from the input.
         targets: adapted modules.
         classes: of the task.
-        spec: the factors B.
+        spec: the factors B in these layers; a pooler's are not measured.
     """
 
     layers: tuple[int, ...]
@@ -60,8 +60,9 @@ class Cells:
         Raises:
             ModelError: If it has no factors in numbered layers.
         """
-        factors = spec.only((Role.LORA_B,))
-        layers = {layer for entry in factors.entries if (layer := layer_of(entry)) is not None}
+        layer_by_factor = {entry: layer_of(entry) for entry in spec.only((Role.LORA_B,)).entries}
+        factors = AdapterSpec(entries=tuple(entry for entry, layer in layer_by_factor.items() if layer is not None))
+        layers = {layer for layer in layer_by_factor.values() if layer is not None}
         if not layers:
             raise ModelError(
                 "allocation: this model has no factors in numbered layers, so that nothing can be measured"

@@ -92,6 +92,17 @@ def test_init_prints_the_public_half_and_nothing_else(tmp_path):
     assert private.hex() not in done.output
 
 
+def test_an_interrupted_init_leaves_nothing_in_the_way(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(secagg.Identity, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_key_holder(tmp_path / "holder")
+    make_key_holder(tmp_path / "holder")
+
+
 def test_an_encrypted_identity_opens_with_its_passphrase_only(tmp_path, monkeypatch):
     for name in ("right", "wrong"):
         (tmp_path / name).write_text(f"{name}\n")

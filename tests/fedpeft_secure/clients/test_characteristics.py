@@ -82,6 +82,17 @@ def test_a_head_of_zeros_would_show_nothing(trainer: Trainer, cells: Cells, star
     )
 
 
+def test_factors_outside_the_layers_are_not_measured(make_federation: Callable[..., Federation]) -> None:
+    """A pooler's dense layer has factors of its own, and is in no layer that could be dealt."""
+    federation = make_federation({"peft.targets": ["query", "dense"], "model.pooling": "model"})
+    trainer, spec = federation.clients["client-1"].trainer, federation.backbone.spec
+    assert any("pooler" in entry.name for entry in spec.only((Role.LORA_B,)).entries)
+    cells = Cells.of(spec, targets=("query", "dense"), classes=2)
+    total = summed(trainer, probe(federation.start, spec, Seed(0)), np.arange(3), cells)
+    assert total.shape == (6,)
+    assert np.linalg.norm(total) > 1
+
+
 def test_an_example_more_or_less_moves_the_sum_by_one_at_most(
     trainer: Trainer, cells: Cells, probed: AdapterState, make_plan: Callable[..., RoundPlan]
 ) -> None:
