@@ -271,8 +271,8 @@ def _enough_noise(config: Config, client: str, alone: float, *, budgets: tuple[t
         return alone
     low, high = 1.0, 1 + SLACK
     while not keeps(high):
-        low, high = high, high**2
-        if high > MOST_NOISE:
+        low, high = high, min(high**2, MOST_NOISE)
+        if low == MOST_NOISE:
             raise ConfigError(
                 f"allocation.importance: measuring it with noise {before[0].noise_multiplier:g} leaves nothing of "
                 f"{client}'s budget; raise privacy.epsilon, or measure with more allocation.importance_noise"

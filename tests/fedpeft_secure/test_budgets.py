@@ -229,6 +229,12 @@ def test_what_was_measured_before_is_within_the_budget(tiny_config: MakeConfig) 
         plan_budgets(tiny_config({"privacy.epsilon": 0.5, "allocation.importance": MEASURED}))
 
 
+def test_little_room_takes_much_noise_and_is_not_called_none(tiny_config: MakeConfig) -> None:
+    budget = plan_budgets(tiny_config({"privacy.epsilon": 0.99694, "allocation.importance": MEASURED}))[0]
+    assert budget.epsilon_planned <= 0.99694
+    assert 40 < budget.noise_multiplier < 50, "19 times that of a fresh ledger"
+
+
 @pytest.mark.slow
 def test_it_is_within_the_budget_of_every_group(tiny_config: MakeConfig) -> None:
     groups = {"strict": {"epsilon": 1.2, "share": 0.3}, "open": {"epsilon": 8.0, "share": 0.7}}
