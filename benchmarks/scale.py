@@ -31,8 +31,8 @@ class Units:
     up_bytes: float
     down_bytes: float
     model_bytes: float = 304e3
-    poll_seconds: float = 0.010
-    message_seconds: float = 0.13
+    poll_seconds: float = 0.006
+    message_seconds: float = 0.28
     polls_a_second: float = 1 / 3
     exchanges: int = 5
 
