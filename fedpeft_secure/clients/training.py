@@ -110,7 +110,7 @@ class _Steering:
         return cls(proximal=task.plan.proximal, start=start, correction=correction, masks=masks)
 
     def gradient(self, name: str, value: Tensor, parameter: Tensor) -> Tensor:
-        steered = value + self.proximal * (parameter - self.start[name])
+        steered = value + self.proximal * (parameter - self.start[name]) if self.proximal else value
         steered = steered + self.correction[name] if name in self.correction else steered
         return steered * self.masks[name] if name in self.masks else steered
 

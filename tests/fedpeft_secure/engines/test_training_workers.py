@@ -211,7 +211,16 @@ def test_a_process_that_is_killed_stops_the_run_which_resumes_to_the_same_adapte
     assert resumed.charges == one.charges, "nobody is charged twice"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Lets commands take Ctrl-C: what a shell runs in the background ignores it, and so would its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
 def test_nobody_is_left_behind(number: int, tiny_config: Callable[..., Config], tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(dump_config(tiny_config({"clients.workers": 2, "training.rounds": 500})))
