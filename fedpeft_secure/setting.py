@@ -1,5 +1,6 @@
 """What all parties of a run derive alike, each for itself, from its public configuration: nothing here is private."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,6 +102,7 @@ class Holdings:
         policy: its own terms.
         identity, directory: its key, and everybody's pinned public ones.
         ledger, ledger_path: where it is charged; beside it lies what it remembers.
+        simulated: whether the server plays it; the keys and masks of others follow from no seed.
     """
 
     texts: LabelledTexts = field(repr=False)
@@ -110,6 +112,7 @@ class Holdings:
     directory: secagg.KeyDirectory = field(repr=False)
     ledger: dp.Ledger = field(repr=False)
     ledger_path: Path
+    simulated: bool
 
 
 def decide_all(config: Config, *, listen: Listener) -> Decided:
@@ -197,7 +200,7 @@ def build_client(setting: Setting, client: str, holdings: Holdings) -> Client:
         backbone=trainer.backbone,
         strategy=trainer.strategy,
         ledger=holdings.ledger,
-        randomness=trainer.randomness,
+        randomness=_randomness(setting.config, client, simulated=holdings.simulated),
         identity=holdings.identity,
         directory=holdings.directory,
         physical_batch=trainer.physical_batch,
@@ -217,14 +220,14 @@ def build_trainer(setting: Setting, client: str, *, texts: LabelledTexts, ledger
         budget=setting.budget(client),
         backbone=setting.backbone,
         strategy=decided.strategy,
-        randomness=_randomness(config, client),
+        randomness=_randomness(config, client, simulated=True),
         physical_batch=decided.physical_batches.get(client, config.training.physical_batch),
         own=PersonalValues(folder=personal_folder(ledger_path, run=setting.run, client=client)),
         start=setting.start,
     )
 
 
-def _randomness(config: Config, client: str) -> Randomness:
+def _randomness(config: Config, client: str, *, simulated: bool) -> Randomness:
     if noise_kind(config) == "secure":
         return SecureRandomness()
-    return SeededRandomness(seed=Seed(config.seed), client=client)
+    return SeededRandomness(seed=Seed(config.seed), client=client, keys=None if simulated else os.urandom)

@@ -29,7 +29,10 @@ from fedpeft_secure.secure_sums import secure_sum, sent_parts, sum_plan
 from fedpeft_secure.sum_groups import plan_of_sum
 
 UNSENDABLE = b""
-"""What the ledger stores for a charged release that could not be encoded."""
+"""What the ledger stores for a charged release that could not be made or encoded."""
+
+FAILURES = (dp.PrivacyError, ValueError, ArithmeticError, RuntimeError)
+"""What training may raise because of the examples that were drawn, out of memory included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -149,15 +152,18 @@ class Client:
         stored = account.stored(plan)
         if stored is None:
             account.check(plan)
-            delta = self._train(asked)
-            vector = self.strategy.encode(delta, context, self.name, layout)
-            stored = self._encode(plan, sums, vector)
+            try:
+                delta = self._train(asked)
+                stored = self._encode(plan, sums, self.strategy.encode(delta, context, self.name, layout))
+            except FAILURES:
+                account.charge(plan, UNSENDABLE)  # that it failed depends on the examples, and shows
+                raise
             account.charge(plan, stored)
         self.opened = OpenRound(context=context, delta=delta) if plan.sums > 1 else None
         if stored == UNSENDABLE:
             raise PolicyError(
-                f"{self.name} cannot send round {plan.round}: its update leaves the codec's range; "
-                "raise secure_sum.clip"
+                f"{self.name} cannot send round {plan.round}: its update leaves the codec's range, or could not be "
+                "made; raise secure_sum.clip"
             )
         return self._session(plan, sums, stored, received=sent_parts(state.digest(), b""))
 

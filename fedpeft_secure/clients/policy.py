@@ -8,7 +8,7 @@ from fedpeft_secure.errors import PolicyError
 from fedpeft_secure.plans import RoundPlan
 
 AGREED = (
-    "strategy", "local_steps", "sample_rate", "nominal_batch", "optimizer", "learning_rate", "proximal",
+    "run", "strategy", "local_steps", "sample_rate", "nominal_batch", "optimizer", "learning_rate", "proximal",
     "control_variates", "clip_norm",
     "noise_multiplier", "protocol", "malicious_server", "dropout_fraction", "codec_clip", "codec_bits", "groups",
     "mechanism", "count_weight", "rank", "layers", "targets", "scaled", "weighing", "sums",

@@ -26,7 +26,7 @@ class PolicyFile(BaseModel):
         epsilon_total: the most that all runs on this client's ledger may spend together.
         delta: the largest δ of a budget.
         protocols: the secure sums that it takes part in.
-        trust_server: whether protocols that a lying server breaks are allowed.
+        trust_server: whether protocols that a lying server breaks are allowed, and noise that it is to add itself.
         simulation_noise: whether noise from a seed is: it protects nothing, and is for tests.
         methods: PEFT methods that it trains; code of somebody else's only where it is named here.
         strategies: aggregation strategies by name, and those of somebody else's code; empty for all built-in ones.
@@ -128,6 +128,10 @@ class PolicyFile(BaseModel):
                 f"adversarial_fraction {sums.adversarial_fraction:g} is below {self.adversarial_fraction:g}",
             ),
             (sums.server == "curious" and not self.trust_server, "the run trusts the server, this client does not"),
+            (
+                config.privacy.mechanism == "central" and not self.trust_server,
+                "the run trusts the server with the noise, this client does not",
+            ),
             (epsilon > self.epsilon_per_run, f"ε = {epsilon:g} is above {self.epsilon_per_run:g} for one run"),
             (epsilon > self.epsilon_total, f"ε = {epsilon:g} is above {self.epsilon_total:g} for all runs"),
             (delta > self.delta, f"δ = {delta:g} is above {self.delta:g}"),

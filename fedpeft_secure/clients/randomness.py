@@ -41,10 +41,18 @@ class Randomness(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeededRandomness:
-    """Simulation: everything follows from the run's seed, so a resumed run repeats it, masks too. Not private."""
+    """Simulation: everything follows from the run's seed, which the server knows, so a resumed run repeats it.
+
+    Args:
+        seed: the run's.
+        client: whose choices these are.
+        keys: draws the keys and masks of the secure sum; None where they follow from the seed as well, and hide
+            nothing from whoever knows it: for clients that only play at being on machines of their own.
+    """
 
     seed: Seed
     client: str
+    keys: Callable[[int], bytes] | None = None
 
     def sampling(self, plan: RoundPlan) -> dp.sampling.SeededPoisson:
         """See `Randomness`."""
@@ -64,7 +72,7 @@ class SeededRandomness:
 
     def entropy(self, plan: RoundPlan) -> Callable[[int], bytes]:
         """See `Randomness`."""
-        return secagg.seeded_entropy(self._stream("entropy", plan).bytes(32))
+        return self.keys or secagg.seeded_entropy(self._stream("entropy", plan).bytes(32))
 
     def _stream(self, purpose: str, plan: RoundPlan) -> np.random.Generator:
         # The attempt is part of the name: another attempt is another release, with other noise.

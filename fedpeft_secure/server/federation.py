@@ -161,6 +161,7 @@ def build_federation(
                 directory=keys.directory,
                 ledger=ledger,
                 ledger_path=ledger_path,
+                simulated=True,
             ),
         )
         for name, (texts, held) in zip(config.client_names, split, strict=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import dp
 from fedpeft_secure.clients.policy_file import PolicyFile
-from fedpeft_secure.data.files import read_table
 from fedpeft_secure.doctor import Finding
+from fedpeft_secure.engines.flower.own_data import read_own_data
 from fedpeft_secure.engines.flower.settings import NodeSettings
 from fedpeft_secure.errors import FedPeftError, InputError
 
@@ -55,11 +55,7 @@ def _identity(settings: NodeSettings) -> str:
 
 
 def _data(settings: NodeSettings) -> str:
-    table = read_table(settings.data)
-    missing = [name for name in (settings.text, settings.label) if name not in table.columns]
-    if missing:
-        raise InputError(f"{settings.data.name} has no column {missing[0]!r}")
-    return f"{len(table)} rows"
+    return f"{len(read_own_data(settings).texts)} examples of {len(settings.classes)} classes"
 
 
 def _ledger(settings: NodeSettings) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import dp
 import secagg
-from fedpeft_secure.clients.client import Client
+from fedpeft_secure.clients.client import FAILURES, Client
 from fedpeft_secure.clients.data_guard import check_same_data
 from fedpeft_secure.clients.groups import group_names
 from fedpeft_secure.clients.policy_file import PolicyFile
 from fedpeft_secure.engines.flower.inbox import Inbox
+from fedpeft_secure.engines.flower.kept_terms import keep_terms
 from fedpeft_secure.engines.flower.orders import (
     CONTINUE,
     DONE,
@@ -31,7 +32,7 @@ from fedpeft_secure.engines.flower.orders import (
     split_parts,
     unbundle,
 )
-from fedpeft_secure.engines.flower.own_data import read_own_data
+from fedpeft_secure.engines.flower.own_data import check_described, read_own_data
 from fedpeft_secure.engines.flower.settings import NodeSettings
 from fedpeft_secure.engines.flower.terms import Terms
 from fedpeft_secure.errors import ConfigError, FedPeftError, PolicyError
@@ -102,7 +103,7 @@ class Node:
         except TOLD as error:
             kind, body = REFUSED, str(error).encode()[:MOST_REASON_BYTES]
             self.log(f"{order.kind}: refused: {error}")
-        except (FedPeftError, dp.PrivacyError, OSError) as error:
+        except (FedPeftError, OSError, *FAILURES) as error:
             kind, body = REFUSED, f"{self.settings.name} cannot go on; its own log says why".encode()
             self.log(f"{order.kind}: failed: {error}")
         if kind == REFUSED:
@@ -154,10 +155,12 @@ class Node:
         if terms.directory != self.directory.fingerprint.hex():
             raise PolicyError(f"{settings.name} refuses the run: it has pinned another key directory")
         self.policy.check_model(terms.base, client=settings.name, expected=terms.base)
+        keep_terms(settings.ledger, terms, run=run, client=settings.name)
+        check_described(settings, config, classes=tuple(terms.classes))
         check(config)
         setting = load_setting(decide_all(config, listen=ignore), run=run, classes=tuple(terms.classes), listen=ignore)
         self.policy.check_model(base_digest(setting.backbone.model), client=settings.name, expected=terms.base)
-        texts = read_own_data(settings, classes=tuple(terms.classes))
+        texts = read_own_data(settings)
         groups = group_names(texts, config, settings.name)
         check_same_data(
             settings.ledger,
@@ -174,6 +177,7 @@ class Node:
             directory=self.directory,
             ledger=self.ledger,
             ledger_path=settings.ledger,
+            simulated=False,
         )
         client = build_client(setting, settings.name, holdings)
         if settings.physical_batch is not None:
@@ -183,7 +187,7 @@ class Node:
 
 
 def open_node(settings: NodeSettings, ledger: dp.Ledger, *, log: Log) -> Node:
-    """A node with its key, directory and policy read.
+    """A node with its key, directory and policy read, and its examples tried: a bad row stops it here, not in a run.
 
     Raises:
         InputError: If one of them cannot be used.
@@ -194,6 +198,7 @@ def open_node(settings: NodeSettings, ledger: dp.Ledger, *, log: Log) -> Node:
             f"name: {settings.name!r} does not have this identity in {settings.directory}; give the node's own name, "
             "or the newest directory"
         )
+    read_own_data(settings)
     return Node(
         settings=settings,
         identity=identity,

@@ -88,6 +88,8 @@ class NodeSettings(Settings):
         policy: its owner's terms.
         ledger: what it was ever charged; beside it lies what it remembers.
         data, text, label, budget_group: its examples, as in the table `[data]`.
+        classes: all that a label may be, in the run's order.
+        groups: all that a value of the column `budget_group` may be.
         model: where it has the model; empty for the name that the run gives.
         socket: where its worker listens.
         physical_batch: examples at once, if the run's are too many for this device.
@@ -101,6 +103,8 @@ class NodeSettings(Settings):
     text: str = "text"
     label: str = "label"
     budget_group: str = ""
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    groups: tuple[str, ...] = ()
     model: str = ""
     socket: Path
     physical_batch: Annotated[int, Field(ge=1)] | None = None

@@ -7,6 +7,7 @@ import pytest
 
 import dp
 import secagg
+from dp.errors import NonFiniteUpdate, NotPerExample
 from fedpeft_secure import Config
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation import choose_strategy
@@ -264,10 +265,31 @@ def test_a_malformed_request_is_refused(party: Callable[..., Party]) -> None:
 def test_an_update_that_does_not_fit_the_codec_is_charged_before_that_is_said(party: Callable[..., Party]) -> None:
     """Whether it fits depends on the examples, so even the refusal is a release."""
     one = party(secure_sum__clip=1e-6)
-    with pytest.raises(PolicyError, match=r"its update leaves the codec's range; raise secure_sum\.clip"):
+    with pytest.raises(PolicyError, match=r"leaves the codec's range, or could not be made; raise secure_sum\.clip"):
         one.client.open_session(one.request())
     assert len(one.charges) == 1
     assert one.client.ledger.contribution(ME, dp.ReleaseId(run="run", round=1)) == b""
+
+
+@pytest.mark.parametrize(
+    "error", [NotPerExample("odd"), NonFiniteUpdate("odd"), RuntimeError("out of memory"), OverflowError("odd")]
+)
+def test_training_that_fails_on_the_drawn_examples_is_charged_before_that_shows(
+    error: Exception, party: Callable[..., Party], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = party()
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "train_locally", fail)
+        with pytest.raises(type(error)):
+            one.client.open_session(one.request())
+    assert len(one.charges) == 1
+    with pytest.raises(PolicyError, match="could not be made"):
+        one.client.open_session(one.request())
+    assert len(one.charges) == 1, "and it is not tried again"
 
 
 def test_what_could_not_be_sent_cannot_be_sent_later(

@@ -1,7 +1,7 @@
 """Nodes of a tiny run: every party with files of its own, and a carrier that needs no network."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,9 @@ class Site:
         return node
 
 
-def write_party(folder: Path, name: str, policy: Mapping[str, Any], server: secagg.Identity) -> NodeSettings:
+def write_party(
+    folder: Path, name: str, policy: Mapping[str, Any], server: secagg.Identity, *, classes: Sequence[str]
+) -> NodeSettings:
     """The settings of one node, and its policy."""
     (folder / f"{name}.policy.toml").write_text(tomli_w.dumps(dict(policy)))
     settings = {
@@ -88,6 +90,7 @@ def write_party(folder: Path, name: str, policy: Mapping[str, Any], server: seca
         "policy": f"{name}.policy.toml",
         "ledger": f"{name}.sqlite",
         "data": f"{name}.jsonl",
+        "classes": list(classes),
         "socket": f"{name}/worker.sock",
     }
     path = folder / f"{name}.toml"
@@ -108,8 +111,8 @@ def holder_settings(folder: Path, server: secagg.Identity) -> HolderSettings:
     return HolderSettings.load(folder / "holder.toml")
 
 
-def write_data(folder: Path, config: Config) -> None:
-    """Every client's examples, as the simulation deals them."""
+def write_data(folder: Path, config: Config) -> tuple[str, ...]:
+    """Every client's examples, as the simulation deals them; the names of their classes."""
     data = load(config.data, clients=config.clients.count, seed=Seed(config.seed))
     for name, texts in zip(config.client_names, data.clients, strict=True):
         rows = [
@@ -117,6 +120,7 @@ def write_data(folder: Path, config: Config) -> None:
             for text, label in zip(texts.texts, texts.labels, strict=True)
         ]
         (folder / f"{name}.jsonl").write_text("\n".join(rows) + "\n")
+    return data.classes
 
 
 @pytest.fixture
@@ -134,10 +138,10 @@ def make_site(tiny_config: Callable[..., Config], tmp_path: Path) -> Iterator[Ca
         directory = secagg.KeyDirectory(members=members, key_holder=third)
         (folder / "directory.bin").write_bytes(directory.to_bytes())
         server, nodes, logs = secagg.Identity.generate(), {}, list[str]()
-        write_data(folder, config)
+        classes = write_data(folder, config)
         for name, identity in identities.items():
             identity.save(folder / f"{name}.key")
-            settings = write_party(folder, name, {**POLICY, **policies.get(name, {})}, server)
+            settings = write_party(folder, name, {**POLICY, **policies.get(name, {})}, server, classes=classes)
             nodes[name] = open_node(settings, dp.Ledger.open(settings.ledger), log=logs.append)
         lines = Lines({})
         site = Site(config, folder, server, directory, nodes, lines, logs=logs)

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -175,7 +175,7 @@ class Deployment:
         raise AssertionError(f"no {event} {details}:\n{self.log('superlink')[-4000:]}")
 
 
-def deploy(folder: Path, config: Config, policy: Mapping[str, object]) -> Deployment:
+def deploy(folder: Path, config: Config, policy: Mapping[str, object], *, classes: Sequence[str]) -> Deployment:
     """Writes everybody's files but the server's settings; starts nothing."""
     server = secagg.Identity.generate()
     deployment = Deployment(folder=folder, config=config, api=free_port(), server=server)
@@ -198,6 +198,7 @@ def deploy(folder: Path, config: Config, policy: Mapping[str, object]) -> Deploy
             "policy": f"{name}.policy.toml",
             "ledger": f"{name}.sqlite",
             "data": f"{name}.jsonl",
+            "classes": list(classes),
             "socket": str(deployment.sockets[name]),
         }
         (folder / f"{name}.toml").write_text(tomli_w.dumps(node))

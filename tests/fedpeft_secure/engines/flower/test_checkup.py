@@ -47,7 +47,7 @@ def test_what_is_wrong_is_said_beside_what_is_right(own_files: Path) -> None:
     found = findings(own_files)
     assert "is open to others; chmod 600" in found["identity"].value
     assert "min_cohort" in found["policy"].value
-    assert "has no column 'text'" in found["data"].value
+    assert "text = 'text' is no column" in found["data"].value
     assert [name for name, one in found.items() if one.good] == ["ledger"]
 
 

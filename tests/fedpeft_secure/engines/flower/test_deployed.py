@@ -55,8 +55,7 @@ def deployed(tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
     started: list[Deployment] = []
 
     def start(config: Config, *, watch: Mapping[str, Seen] = {}, deadline: float = 0.0) -> Deployment:
-        write_data(tmp_path, config)
-        deployment = deploy(tmp_path, config, POLICY)
+        deployment = deploy(tmp_path, config, POLICY, classes=write_data(tmp_path, config))
         started.append(deployment)
         deployment.start_superlink()
         for name in config.client_names:

@@ -1,3 +1,5 @@
+import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +8,11 @@ from typing import Any
 import pytest
 
 import secagg
+from fedpeft_secure.engines.flower.node import open_node
 from fedpeft_secure.engines.flower.nodes import Nodes
-from fedpeft_secure.engines.flower.orders import JOIN, REFUSED, STEP, Answer, Order, bundle
+from fedpeft_secure.engines.flower.orders import DONE, JOIN, REFUSED, STEP, Answer, Order, bundle
 from fedpeft_secure.engines.flower.terms import Terms
+from fedpeft_secure.errors import DataError
 from fedpeft_secure.events import ignore
 from fedpeft_secure.model_digest import base_digest
 from fedpeft_secure.server.job import training_run
@@ -28,7 +32,7 @@ def terms_of(site: Site) -> Terms:
     """What the server tells everybody; of another base model."""
     return Terms(
         config=site.config.to_dict(),
-        classes=["calm", "angry"],
+        classes=["praise", "complaint"],
         version=__version__,
         directory=site.directory.fingerprint.hex(),
         base="00" * 32,
@@ -137,7 +141,94 @@ def test_what_goes_wrong_with_the_data_stays_with_their_owner(make_site: MakeSit
     (site.folder / "client-1.jsonl").write_text('{"text": "a secret sentence", "label": 17}\n')
     said = reason(site, order(site, JOIN, terms.to_bytes(), number=9))
     assert said == "client-1 cannot go on; its own log says why"
-    assert any("none of the run's classes" in line for line in site.logs)
+    assert any("none of the classes praise, complaint" in line for line in site.logs)
+
+
+SCALED = {"privacy.unit": "client", "privacy.mechanism": "central"}
+
+
+def test_noise_that_the_server_is_to_add_needs_trust_in_it(make_site: MakeSite) -> None:
+    """Otherwise a client would send its exact update, and book an ε for noise that a lying server leaves away."""
+    site = make_site(SCALED, policies={"client-1": {"trust_server": False}})
+    assert site.config.secure_sum.server == "malicious"
+    said = reason(site, order(site, JOIN, terms_of(site).to_bytes(), number=9))
+    assert "the run trusts the server with the noise, this client does not" in said
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"privacy.epsilon": "inf"}, {"privacy.noise": "secure"}], ids=["seeded noise", "none", "secure"]
+)
+def test_keys_and_masks_of_a_node_follow_from_no_seed(settings: dict[str, Any], make_site: MakeSite) -> None:
+    """The server knows the seed of the run: it stands in the terms."""
+    site = make_site(settings, policies={"client-1": {"epsilon_per_run": math.inf, "epsilon_total": math.inf}})
+    node = site.nodes["client-1"]
+    terms = terms_of(site).model_copy(update={"base": base_of(site)})
+    node.answer(order(site, JOIN, terms.to_bytes(), number=9))
+    assert node.joined is not None
+    client = node.joined.client
+    assert client.policy.agreed is not None
+    assert client.randomness.entropy(client.policy.agreed) is os.urandom
+
+
+LABELS = '{"text": "a good one", "label": "praise"}\n{"text": "a bad one", "label": "complaint"}\n'
+
+
+@pytest.mark.parametrize("rare", ["", '{"text": "a rare one", "label": "threat"}\n'])
+def test_whether_a_node_joins_tells_nothing_of_its_labels(rare: str, make_site: MakeSite) -> None:
+    """Which classes there are is for the owner to say: a server that leaves some out gets one answer from everybody."""
+    site = make_site()
+    (site.folder / "client-1.jsonl").write_text(LABELS + rare)
+    node, terms = site.nodes["client-1"], terms_of(site).model_copy(update={"base": base_of(site)})
+    node.settings = node.settings.model_copy(update={"classes": ("praise", "complaint", "threat")})
+    said = reason(site, order(site, JOIN, terms.to_bytes(), number=9))
+    assert "its classes (praise, complaint) are not those of this node's settings" in said
+    assert not any("label" in line for line in site.logs), "no row was read"
+
+
+def test_nor_of_its_groups(make_site: MakeSite) -> None:
+    groups = {"careful": {"epsilon": 2.0, "share": 0.5}, "generous": {"epsilon": 8.0, "share": 0.5}}
+    site = make_site({"privacy.groups": groups})
+    node = site.nodes["client-1"]
+    node.settings = node.settings.model_copy(update={"budget_group": "who", "groups": ("careful", "others")})
+    said = reason(site, order(site, JOIN, terms_of(site).to_bytes(), number=9))
+    assert said == "client-1 refuses the run: its groups are not those of this node's settings"
+
+
+@pytest.mark.parametrize(
+    ("rows", "change", "because"),
+    [
+        (LABELS, {"classes": ("praise", "threat")}, "a label that is none of the classes praise, threat"),
+        ('{"text": "a", "label": 1, "who": "x"}\n', {"budget_group": "who", "groups": ("y",)}, "'x', which is none of"),
+    ],
+)
+def test_a_row_that_the_settings_do_not_describe_stops_the_node_at_its_start(
+    rows: str, change: dict[str, Any], because: str, make_site: MakeSite
+) -> None:
+    site = make_site()
+    (site.folder / "client-1.jsonl").write_text(rows)
+    node = site.nodes["client-1"]
+    with pytest.raises(DataError, match=because):
+        open_node(node.settings.model_copy(update=change), node.ledger, log=print)
+
+
+def test_a_run_keeps_the_terms_on_which_a_node_joined_it(make_site: MakeSite) -> None:
+    site = make_site()
+    terms = terms_of(site).model_copy(update={"base": base_of(site)})
+    steeper = {**terms.config, "training": {**terms.config["training"], "learning_rate": 7.0}}
+    other = terms.model_copy(update={"config": steeper})
+    site.nodes["client-1"].answer(order(site, JOIN, terms.to_bytes(), number=9))
+    for number in (10, 11):
+        said = reason(site, order(site, JOIN, other.to_bytes(), number=number))
+        assert said == "client-1 refuses the run: it joined run 'run' on other terms; start a new run"
+        site.restart("client-1")
+    again = order(site, JOIN, terms.to_bytes(), number=12)
+    assert (
+        Answer.opened(site.nodes["client-1"].answer(again) or b"", order=again, directory=site.directory).kind == DONE
+    )
+    elsewhere = Order(run="another", number=13, kind=JOIN, recipient="client-1", body=other.to_bytes())
+    signed = elsewhere.signed(site.server)
+    reply = site.nodes["client-1"].answer(signed) or b""
+    assert Answer.opened(reply, order=signed, directory=site.directory).kind == DONE, "another run has its own terms"
 
 
 def test_a_refusing_client_is_visible_to_the_operator(make_site: MakeSite, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ NODE = {
     "policy": "policy.toml",
     "ledger": "ledger.sqlite",
     "data": "/data/own.csv",
+    "classes": ["calm", "angry"],
     "socket": "run/worker.sock",
 }
 
