@@ -1,8 +1,11 @@
 """What a known batch alone would send: the client's own step, played by whoever has the model."""
 
-import numpy as np
+from collections.abc import Sequence
 
-import dp.noise
+import numpy as np
+import torch
+from torch import Tensor
+
 import dp.sampling
 from attacks.base import Floats, View
 from attacks.inversion.hidden import Sentence
@@ -16,16 +19,37 @@ ALWAYS = {"sample_rate": 1.0, "groups": (), "own_terms": (), "proximal": 0.0}
 """What makes a plan's step one on a whole known batch."""
 
 
-def message_of(case: Case, view: View, batch: Examples, *, rng: np.random.Generator, bound: bool) -> Floats:
-    """The noise-free message of one client with exactly this batch, shape (trained.size,)."""
+class Silence:
+    """No noise, for steps that clip every example as noised ones do: who attacks adds what noise it expects."""
+
+    label = "simulation"
+
+    def draw(self, shape: Sequence[int], stddev: float) -> Tensor:
+        """Zeros of this shape, float64."""
+        del stddev
+        return torch.zeros(tuple(shape), dtype=torch.float64)
+
+
+def message_of(
+    case: Case, view: View, batch: Examples, *, rng: np.random.Generator, bound: bool, clipped: bool = False
+) -> Floats:
+    """The noise-free message of one client with exactly this batch, shape (trained.size,).
+
+    Args:
+        case, view: whose public parts say what a step is.
+        batch: its examples.
+        rng: decides nothing on a whole batch.
+        bound: whether the mean gradient is held to the clip norm, as clients without a budget do.
+        clipped: whether instead each example's gradient is, over the nominal batch, as clients with one do.
+    """
     plan = view.plan.model_copy(update=ALWAYS)
     federation = case.federation
     task = LocalTask(
         plan=plan,
         trained=view.trained,
-        noise_multiplier=0.0,
+        noise_multiplier=1.0 if clipped else 0.0,
         sampling=dp.sampling.SeededPoisson(rng),
-        noise=dp.noise.SeededGaussian(rng),
+        noise=Silence(),
         physical_batch=federation.config.training.physical_batch,
         bound_gradients="clip_norm" if bound else "nothing",
     )
