@@ -54,10 +54,15 @@ def verdict(row: AttackRow) -> Verdict:
         return Verdict.NOT_MEASURED
     if row.null is None:
         return Verdict.NO_CONTROL
-    guessing = max(row.null, CHANCE.get(row.metric, row.null))
+    guessing = guessed(row.metric, row.null)
     if row.low is None:
         return Verdict.NO_INTERVAL if row.value > guessing else Verdict.GUESSING
     return Verdict.ABOVE if row.low > guessing else Verdict.GUESSING
+
+
+def guessed(metric: str, null: float) -> float:
+    """What guessing is worth: the null control, or chance where the control fell below it by accident."""
+    return max(null, CHANCE.get(metric, null))
 
 
 def unprotected_clients(privacy: Privacy) -> tuple[str, ...]:

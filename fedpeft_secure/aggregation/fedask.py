@@ -46,6 +46,7 @@ class FedASK:
 
 
 def _basis(sums: tuple[Blocks, ...]) -> np.ndarray:
-    """Q: everybody computes it from the same first sum."""
-    basis: np.ndarray = np.linalg.qr(sums[0][0])[0]
-    return basis
+    """Q: everybody computes it from the same first sum, with one sign whatever library does."""
+    basis, triangle = np.linalg.qr(sums[0][0])
+    signed: np.ndarray = basis * np.where(np.diag(triangle) < 0, -1.0, 1.0)
+    return signed

@@ -57,7 +57,8 @@ class Sparse(AroundTensors):
     def kept(self, context: RoundContext) -> np.ndarray:
         """The coordinates of this round among those of `trainable`, ascending; public."""
         trained, count = self.trainable(context.spec), self._count(context.spec)
-        order = np.random.default_rng(context.seed).permutation(trained.size)
+        # Raw words are the same in every version of NumPy, which a shuffle of its own need not be.
+        order = np.argsort(np.random.PCG64(context.seed).random_raw(trained.size), kind="stable")
         if self.rule == "random":
             return np.sort(order[:count])
         last = np.abs(_last_changes(context.state, trained))

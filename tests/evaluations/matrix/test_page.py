@@ -24,6 +24,11 @@ def test_the_verdict_is_the_interval_against_the_null(make_cell: MakeCell, low: 
     assert verdict(make_cell(low=low)) == word
 
 
+def test_a_null_control_below_chance_is_an_accident_and_makes_no_leak(make_cell: MakeCell) -> None:
+    assert verdict(make_cell(metric="AUC", value=0.5, low=0.43, null=0.3)) == "nothing found"
+    assert verdict(make_cell(metric="AUC", value=0.7, low=0.61, null=0.3)) == "leaks"
+
+
 def test_a_gap_has_no_verdict(make_cell: MakeCell) -> None:
     gap = {"value": None, "low": None, "high": None, "null": None, "note": "no"}
     assert verdict(make_cell(**gap)) == "not measured"

@@ -5,7 +5,7 @@ import pytest
 
 from fedpeft_secure.aggregation import Reads, combine, combine_module
 from fedpeft_secure.aggregation.factors import ModulePlan
-from fedpeft_secure.aggregation.fedask import FedASK
+from fedpeft_secure.aggregation.fedask import FedASK, _basis
 
 
 def test_two_sketches_give_the_papers_answer(make_clients: Callable, mean_product: Callable) -> None:
@@ -33,3 +33,12 @@ def test_exact_where_the_sketch_holds_the_sum(make_clients: Callable, mean_produ
 def test_two_sums_of_twice_the_rank(make_clients: Callable) -> None:
     pairs, weights = make_clients(2, 40, 30, (6,) * 4)
     assert combine_module("fedask", pairs, weights=weights, rank=8).values_sent == (40 * 16, 30 * 16)
+
+
+def test_the_basis_has_one_sign_whatever_library_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients with bases of opposite signs would take each other's contributions out of the second sum."""
+    first, qr = np.random.default_rng(0).normal(size=(12, 4)), np.linalg.qr
+    here = _basis(((first,),))
+    monkeypatch.setattr(np.linalg, "qr", lambda matrix: tuple(-part for part in qr(matrix)))
+    assert _basis(((first,),)) == pytest.approx(here, abs=1e-12)
+    assert np.diag(here.T @ first).min() > 0
