@@ -10,7 +10,8 @@ from attacks.base import Granularity, View
 from attacks.errors import AttackError
 from attacks.membership.scoring import MembershipGuess, MembershipTruth, judge
 from attacks.suite.case import VIEWS, Case, not_measured
-from attacks.suite.membership_rules import POPULATION, RULES, Question
+from attacks.suite.membership_rules import POPULATION, RULES
+from attacks.suite.question import Question
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import AttackRow, ViewName
 

@@ -1,80 +1,26 @@
 """The membership attacks that a run can play, by the name in `attacks.run`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from attacks.base import Attack, View, refuse_weaker
+from attacks.base import Attack, refuse_weaker
 from attacks.errors import NotApplicableError
 from attacks.membership.fedmia import FedMia
 from attacks.membership.loss import CalibratedMembership
 from attacks.membership.min_k import MinKMembership
 from attacks.membership.scoring import MembershipGuess
 from attacks.membership.shadow_attacks import LiraMembership, QuantileMembership, RmiaMembership
-from attacks.membership.shadows import Shadows, train_shadows
 from attacks.membership.statistics import Mode
 from attacks.membership.update_cosine import UpdateCosineMembership
-from attacks.suite.case import Case
-from attacks.suite.echo import message_of
-from fedpeft_secure.adapters import AdapterState
-from fedpeft_secure.aggregation import Received
-from fedpeft_secure.aggregation.context import RoundContext
-from fedpeft_secure.clients.batches import Examples
+from attacks.suite.question import Question
+from attacks.suite.shadow_rounds import SHADOWS, shadows_of
 from fedpeft_secure.data import LabelledTexts
-from fedpeft_secure.plans import RoundPlan
-
-SHADOWS = 16
-"""Shadow adapters a message."""
-
-SHADOW_BATCH = 16
-"""Examples in a shadow's batch at most; the nominal batch where that is smaller."""
-
-OTHERS = 6
-"""Messages on public texts, of which each shadow draws its other clients'."""
 
 POPULATION = 48
 """Public texts beside the candidates, for attacks that compare with texts known not to be members."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Question:
-    """What an attacker is asked about one message.
-
-    Args:
-        case: the run; the attacks read its public parts.
-        view: the message.
-        candidates: texts whose membership is asked.
-        public: texts known not to be members, others than those.
-        beside: the messages of other clients in the same round, where the adversary reads single ones.
-    """
-
-    case: Case = field(repr=False)
-    view: View = field(repr=False)
-    candidates: LabelledTexts = field(repr=False)
-    public: LabelledTexts = field(repr=False)
-    beside: Mapping[str, View] = field(default_factory=dict, repr=False)
-
-    def tokenise(self, texts: LabelledTexts) -> Examples:
-        """Texts as the clients see theirs."""
-        return self.case.federation.tokenise(texts)
-
-    def apply(self, before: AdapterState, observed: np.ndarray) -> AdapterState:
-        """See `server_step`."""
-        return server_step(self.case, self.view.plan, before, observed)
-
-
 Rule = Callable[[Question], MembershipGuess]
-
-
-def server_step(case: Case, plan: RoundPlan, before: AdapterState, observed: np.ndarray) -> AdapterState:
-    """The model that the server makes of an observed mean, with an optimiser that remembers nothing else."""
-    federation = case.federation
-    context = RoundContext(plan=plan, spec=federation.backbone.spec, state=before)
-    someone = plan.cohort[0]
-    received = Received(means=(observed,), survivors=(someone,), individual={someone: (observed, 1.0)})
-    after, _ = federation.strategy.apply(received, context, federation.optimizer)
-    return after
 
 
 def ask(attack: Attack, question: Question) -> MembershipGuess:
@@ -113,7 +59,7 @@ def by_lira(question: Question, *, mode: Mode) -> MembershipGuess:
             backbone=question.case.federation.backbone,
             candidates=candidates,
             apply=question.apply,
-            shadows=_shadows(question, candidates),
+            shadows=shadows_of(question, candidates),
             mode=mode,
         ),
         question,
@@ -133,7 +79,7 @@ def by_rmia(question: Question, *, mode: Mode) -> MembershipGuess:
             backbone=question.case.federation.backbone,
             candidates=candidates,
             apply=question.apply,
-            shadows=_shadows(question, candidates),
+            shadows=shadows_of(question, candidates),
             population=np.arange(count, len(candidates)),
             mode=mode,
         ),
@@ -195,38 +141,3 @@ RULES: Mapping[str, tuple[Rule, str]] = {
     "fedmia": (by_fedmia, "FedMIA in one round, against the other attacked messages"),
 }
 """Name → how, and how in words."""
-
-
-def _shadows(question: Question, candidates: Examples) -> Shadows:
-    """Shadows of the attacked message: the round's step on a known batch, clipped, scaled and noised as the message is.
-
-    Where the message is a sum, known batches of public texts stand for the other clients, whose texts nobody knows.
-    """
-    case, view = question.case, question.view
-    rng = case.rng("membership", "shadows", *view.contributors)
-    batch = min(SHADOW_BATCH, max(1, round(expected_batch(question))), len(candidates) // 2)
-    clients, known = len(view.contributors), len(question.public)
-    others = [
-        shadow_message(question, question.tokenise(question.public.take(rng.permutation(known)[:batch])), rng)
-        for _ in range(OTHERS if clients > 1 and known else 0)
-    ]
-
-    def train(batch: Examples, rng: np.random.Generator) -> AdapterState:
-        beside = [others[draw] for draw in rng.integers(OTHERS, size=clients - 1)] if others else []
-        vector = sum(beside, shadow_message(question, batch, rng)) / clients
-        return question.apply(view.before, vector + view.noise_stddev * rng.normal(size=vector.shape))
-
-    return train_shadows(case.federation.backbone, candidates, train, models=SHADOWS, batch=batch, rng=rng)
-
-
-def shadow_message(question: Question, batch: Examples, rng: np.random.Generator) -> np.ndarray:
-    """What a client with this batch would send before noise, each example at the weight that the plan gives it."""
-    private = question.view.plan.private
-    vector = message_of(question.case, question.view, batch, rng=rng, bound=True, clipped=private)
-    return vector if private else vector * min(1.0, len(batch) / expected_batch(question))
-
-
-def expected_batch(question: Question) -> float:
-    """How many examples a client's step has, as far as the public knows."""
-    plan = question.view.plan
-    return plan.nominal_batch if plan.private else question.case.federation.config.training.nominal_batch

@@ -21,7 +21,8 @@ from attacks.membership import (
 from attacks.membership.update_cosine import gradients
 from attacks.roc import roc
 from attacks.suite.case import Case, open_case
-from attacks.suite.membership_rules import RULES, Question, server_step
+from attacks.suite.membership_rules import RULES
+from attacks.suite.question import Question, server_step
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.data import LabelledTexts

@@ -5,7 +5,7 @@ from attacks import Granularity
 from attacks.membership import CalibratedMembership, LossMembership
 from attacks.suite.case import Case, open_case
 from attacks.suite.members import match_classes
-from attacks.suite.membership_rules import server_step
+from attacks.suite.question import server_step
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.server.evaluation import predict

@@ -8,8 +8,9 @@ import pytest
 from attacks.errors import NotApplicableError
 from attacks.membership import MinKMembership
 from attacks.suite.case import Case
-from attacks.suite.membership_rules import Question, by_min_k
+from attacks.suite.membership_rules import by_min_k
 from attacks.suite.own_texts import as_case
+from attacks.suite.question import Question
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.label_words import WordAnswers

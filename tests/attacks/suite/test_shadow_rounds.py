@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attacks.suite.membership_rules import Question, shadow_message
 from attacks.suite.own_texts import as_case, warm_up
+from attacks.suite.question import Question
+from attacks.suite.shadow_rounds import shadow_message
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.result import ViewName
 from tests.attacks.suite.test_own_texts import OPEN, lively
