@@ -141,7 +141,7 @@ def summarise(recoveries: Sequence[Recovery]) -> Score:
         null=float(np.mean([r.null for r in recoveries])),
         remarks=(
             f"ROUGE-1/2/L {means[0]:.2f}/{means[1]:.2f}/{means[2]:.2f}",
-            f"{claims} tokens claimed, {wrong} of them false",
+            f"{claims} tokens named as certain, {wrong} of them false",
             *([_pooled(bags).words] if bags else []),
         ),
     )

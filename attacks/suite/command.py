@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast, get_args
 
-from attacks.suite.own_texts import TextAttack, attack_texts, ideal_sum_of_two, refuse_client_level
+from attacks.suite.own_texts import TextAttack, attack_texts, ideal_sum_of_two, refuse_client_level, require_texts
 from attacks.suite.reopen import keep_rows, may_show, parties, reopened, sent_out
 from attacks.suite.run import run_attacks
 from fedpeft_secure.config import Config
@@ -44,12 +44,13 @@ def attack_own_texts(
         listen: told about progress.
 
     Raises:
-        InputError: If the view or the configuration cannot be used.
+        InputError: If a text is empty, or the view or the configuration cannot be used.
         AttackError: If the attack cannot be played.
     """
     names = get_args(ViewName)
     if view is not None and view not in names:
         raise InputError(f"--view {view!r}: unknown; use {', '.join(names)}")
+    require_texts(texts)
     wanted = cast(ViewName | None, view)
     if target is not None and target.is_dir():
         with reopened(target, overrides=overrides, listen=listen) as trained:

@@ -8,7 +8,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from attacks.base import refuse_weaker
-from attacks.errors import AttackError
 from attacks.inversion import TextGuess, content_pairs, count_bag, rouge
 from attacks.suite.case import Case, answering_decoder, count_tokens, text_frame
 from attacks.suite.texts import LONGEST, build_attack, choose_sentence
@@ -16,7 +15,7 @@ from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.config import Config
 from fedpeft_secure.data import LabelledTexts
-from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.errors import ConfigError, InputError
 from fedpeft_secure.events import Listener, PhaseStarted, ignore
 from fedpeft_secure.result import ViewName
 from fedpeft_secure.server.federation import Federation
@@ -91,10 +90,10 @@ def attack_texts(
         listen: told about progress.
 
     Raises:
-        AttackError: If a text is empty, or the model or its update is of another kind.
+        InputError: If a text is empty.
+        AttackError: If the model or its update is of another kind.
     """
-    if not texts or not all(text.strip() for text in texts):
-        raise AttackError("--text is empty; give a sentence")
+    require_texts(texts)
     case = as_case(federation, before if before is not None else warm_up(federation, listen))
     chosen: ViewName = view or case.own_view
     target, *others = case.plan.cohort
@@ -109,6 +108,16 @@ def attack_texts(
     started = time.perf_counter()
     guess = attack.run(seen, rng=case.rng("own texts"))
     return _judge(case, guess, batches, view=chosen, seconds=time.perf_counter() - started, shows_others=shows_others)
+
+
+def require_texts(texts: Sequence[str]) -> None:
+    """Refuses empty texts.
+
+    Raises:
+        InputError: If there is one, or no text at all.
+    """
+    if not texts or not all(text.strip() for text in texts):
+        raise InputError("--text is empty; give a sentence")
 
 
 def ideal_sum_of_two(config: Config) -> Config:

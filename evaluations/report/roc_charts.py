@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from matplotlib.figure import Figure
+from scipy.stats import nhypergeom
 
 from attacks.membership import roc_figure
 from attacks.membership.plots import FLOOR
@@ -18,7 +19,8 @@ from fedpeft_secure.result import AttackRow, Estimate, RocRecord
 WORDS = (
     "An attacker who may seldom be wrong looks at the left edge: the share of members that it names (true positive "
     "rate, TPR) while it wrongly names at most 1 % or 0.1 % of those who are none (false positive rate, FPR). An AUC "
-    "near 0.5 can hide a few who are named with certainty; here they would show.",
+    "near 0.5 can hide a few who are named with certainty. Guessing names a few as well: in 19 of 20 cases no more "
+    "than stands behind ≤. A rate above that is marked; among many rows, one in twenty is by accident.",
     "With n non-members no false positive rate between 0 and 1/n was measured: there the rate at no false positive at "
     "all stands. The advantage, the largest TPR − FPR, is searched over all thresholds, so that chance alone lies "
     "above 0: read it beside its null control.",
@@ -47,7 +49,8 @@ def roc_blocks(rows: Iterable[AttackRow]) -> tuple[Block, ...]:
     lines = tuple(_line(attack, row, curve) for attack, group in groups.items() for row, curve in group)
     table = Table(
         name="roc-rows",
-        caption="Rates read off the curves, with 95 % intervals: bootstrap, and for TPRs no less than Wilson’s.",
+        caption="Rates read off the curves, with 95 % intervals (bootstrap, and for TPRs no less than Wilson’s), "
+        "and in round brackets what guessing reaches.",
         columns=(
             "Attack", "View", "Source", "TPR at 1 % FPR", "TPR at 0.1 % FPR", "Advantage", "Null control",
             "Members / others",
@@ -110,16 +113,32 @@ def _line(attack: str, row: AttackRow, record: RocRecord) -> tuple[Cell, ...]:
         Cell(text=attack),
         Cell(text=VIEW_NAMES[row.view]),
         Cell(text="replay" if row.replay else "this run", tone="muted" if row.replay else "plain"),
-        _estimate(record.tpr_at_1_percent),
-        _estimate(record.tpr_at_01_percent),
-        _estimate(record.advantage),
+        _rate(record.tpr_at_1_percent, guessed_rate(record, at=0.01)),
+        _rate(record.tpr_at_01_percent, guessed_rate(record, at=0.001)),
+        number_cell(record.advantage.value, note=text.interval(record.advantage.low, record.advantage.high)),
         number_cell(record.advantage_null),
         Cell(text=f"{record.members} / {record.non_members}", value=record.members),
     )
 
 
-def _estimate(found: Estimate) -> Cell:
-    return number_cell(found.value, note=text.interval(found.low, found.high))
+def guessed_rate(record: RocRecord, *, at: float) -> float:
+    """The true positive rate that scores without any meaning exceed in at most one of twenty cases.
+
+    All orders of members and non-members are equally likely then, so that the members above the first non-member that
+    is one too many are negative hypergeometric.
+
+    Args:
+        record: how many members and non-members there are.
+        at: the false positive rate.
+    """
+    allowed = int(at * record.non_members)
+    above = nhypergeom(record.members + record.non_members, record.members, allowed + 1)
+    return float(above.ppf(0.95)) / record.members
+
+
+def _rate(found: Estimate, guessed: float) -> Cell:
+    note = f"{text.interval(found.low, found.high)} (≤ {text.number(guessed)})"
+    return number_cell(found.value, note=note, tone="warn" if found.value > guessed else "plain")
 
 
 def _name(row: AttackRow) -> str:

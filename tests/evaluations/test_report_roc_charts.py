@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from attacks.membership.scoring import MembershipGuess, MembershipTruth, judge
 from evaluations.report.elements import charts_of
-from evaluations.report.roc_charts import roc_blocks, roc_stills
+from evaluations.report.roc_charts import guessed_rate, roc_blocks, roc_stills
 from evaluations.report.stills import stills
 from fedpeft_secure.result import AttackRow, RocRecord
 
@@ -40,7 +40,23 @@ def test_each_attack_has_a_chart_with_a_line_for_each_view():
     assert len(line["x"]) == len(found.true_positives) > 10
     assert [cells[0].text for cells in table.rows] == ["lira", "lira", "membership"]
     assert [cell.text for cell in table.rows[0]][-1] == "40 / 40"
-    assert table.rows[0][3].note == (f"{found.tpr_at_1_percent.low:.3f} to {found.tpr_at_1_percent.high:.3f}")
+    interval = f"{found.tpr_at_1_percent.low:.3f} to {found.tpr_at_1_percent.high:.3f}"
+    assert table.rows[0][3].note == f"{interval} (≤ {guessed_rate(found, at=0.01):.3f})"
+    assert table.rows[0][3].tone == "plain", "0.1 is what guessing reaches too"
+    assert roc_blocks((row("lira", roc=record(shift=2.0)),))[2].rows[0][3].tone == "warn"
+
+
+@pytest.mark.parametrize(("members", "others"), [(96, 96), (40, 300)])
+def test_guessing_exceeds_its_rate_in_at_most_one_of_twenty_cases(members: int, others: int) -> None:
+    """By trial: 20,000 random orders."""
+    counts = {"true_positives": (0, members), "false_positives": (0, others)}
+    limit = guessed_rate(record().model_copy(update={"members": members, "non_members": others, **counts}), at=0.01)
+    rng, allowed = np.random.default_rng(0), others // 100
+    scores = rng.random((20_000, members + others))
+    threshold = np.sort(scores[:, members:], axis=1)[:, -1 - allowed]
+    rates = (scores[:, :members] > threshold[:, None]).mean(axis=1)
+    assert (rates > limit).mean() <= 0.055
+    assert (rates >= limit).mean() > 0.04, "and no lower limit would do"
 
 
 def test_nothing_is_shown_without_a_curve():

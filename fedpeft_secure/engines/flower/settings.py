@@ -6,12 +6,22 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 import secagg
 from fedpeft_secure.errors import InputError
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
 HexKey = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+REMEDIES = {
+    "classes": ': all that a label may be, in the run\'s order, such as ["negative", "positive"]',
+    "directory": ": the file that `fedpeft key-directory` makes",
+    "identity": ": the file that `fedpeft keys` makes",
+    "policy": ": a TOML file of its owner's terms",
+    "server_key": ": 64 hexadecimal digits, as `fedpeft keys` prints them at the server",
+}
+"""What to write under a key that is missing or wrong."""
+
 PASSPHRASE = "FEDPEFT_PASSPHRASE"  # noqa: S105 - the name of a variable
 
 
@@ -39,8 +49,7 @@ class Settings(BaseModel):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is no valid TOML: {error}") from None
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            raise InputError(f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+            raise InputError(f"{path}: {'; '.join(_in_words(problem) for problem in error.errors())}") from None
         folder = path.resolve().parent
         return settings.model_copy(
             update={
@@ -147,6 +156,15 @@ class ServerSettings(Settings):
     journal: Path | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    """What is wrong with one key, and what to write."""
+    key, kind = ".".join(map(str, problem["loc"])), problem["type"]
+    if kind == "extra_forbidden":
+        return f"{key} is an unknown key"
+    wrong = "is missing" if kind == "missing" else f"should {problem['msg'].partition(' should ')[2] or 'be another'}"
+    return f"{key} {wrong}{REMEDIES.get(str(problem['loc'][0]), '')}"
 
 
 def read_passphrase(file: Path | None) -> bytes:

@@ -39,7 +39,7 @@ def test_each_baseline_has_the_rows_of_span_without_a_budget(
             assert row.tokens_present == span.tokens_present
             assert "2 steps; its length and class are given" in row.note
             assert "ROUGE-1/2/L" in row.note
-            assert "0 tokens claimed" in row.note
+            assert "0 tokens named as certain" in row.note
         assert [text.truth for text in rows[1].texts] == [text.truth for text in found["span"][1].texts]
 
 

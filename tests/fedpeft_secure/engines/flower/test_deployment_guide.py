@@ -37,7 +37,7 @@ def test_the_certificates_of_the_guide_are_good_for_the_strictest_client(tmp_pat
         pytest.skip("no openssl or bash here")
     subprocess.run(("bash", "-ec", commands("openssl req")), cwd=tmp_path, check=True, capture_output=True, timeout=60)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    server.load_cert_chain(tmp_path / "tls.pem", tmp_path / "tls.key")
     client = ssl.create_default_context(cafile=tmp_path / "ca.pem")
     client.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
     for name in ("superlink.example.org", "127.0.0.1"):

@@ -37,15 +37,25 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sokcet": "x"}, "sokcet: Extra inputs"),
-        ({"server_key": "beef"}, "server_key: String should match"),
-        ({"physical_batch": 0}, "physical_batch: Input should be greater"),
-        ({"name": ""}, "name: String should have at least 1"),
+        ({"sokcet": "x"}, "sokcet is an unknown key"),
+        ({"server_key": "beef"}, "server_key should match .*: 64 hexadecimal digits, as `fedpeft keys` prints them"),
+        ({"physical_batch": 0}, "physical_batch should be greater than or equal to 1"),
+        ({"physical_batch": 0, "name": ""}, "name should have at least 1 character; physical_batch should"),
+        ({"classes": ["one"]}, r"classes should have at least 2 items .*: all that a label may be, in the run's order"),
     ],
 )
 def test_a_wrong_key_is_named(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         NodeSettings.load(write(tmp_path, NODE | change))
+
+
+def test_a_missing_key_is_named_with_what_to_write(tmp_path: Path) -> None:
+    rest = {key: value for key, value in NODE.items() if key not in ("classes", "identity")}
+    with pytest.raises(
+        InputError, match=r"identity is missing: the file .*; classes is missing: all that a label"
+    ) as it:
+        NodeSettings.load(write(tmp_path, rest))
+    assert "\n" not in str(it.value)
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
