@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from attacks import AttackError
 from attacks.suite.own_texts import TextAttack, attack_texts, attribution, match, refuse_client_level, warm_up
-from fedpeft_secure.errors import ConfigError
+from fedpeft_secure.errors import ConfigError, InputError
 from fedpeft_secure.server.federation import Federation
 from tests.fedpeft_secure.conftest import MakeConfig, MakeFederation, make_federation, tiny_distilbert, tiny_roberta
 
@@ -80,7 +79,7 @@ def test_the_warm_up_moves_the_adapter_off_zero(make_federation: MakeFederation)
 
 
 def test_empty_texts_and_whole_clients_are_refused(make_federation: MakeFederation, tiny_config: MakeConfig) -> None:
-    with pytest.raises(AttackError, match="--text"):
+    with pytest.raises(InputError, match="--text"):
         play(make_federation(OPEN), "individual", " ")
     with pytest.raises(ConfigError, match=r"privacy\.unit"):
         refuse_client_level(tiny_config({"privacy.unit": "client"}))
