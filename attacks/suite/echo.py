@@ -1,6 +1,7 @@
 """What a known batch alone would send: the client's own step, played by whoever has the model."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,28 +31,30 @@ class Silence:
         return torch.zeros(tuple(shape), dtype=torch.float64)
 
 
-def message_of(
-    case: Case, view: View, batch: Examples, *, rng: np.random.Generator, bound: bool, clipped: bool = False
-) -> Floats:
+Clipped = Literal["nothing", "mean", "examples"]
+"""What is held to the clip norm: nothing, the mean gradient as clients without a budget do, or the gradient of every
+example, over the nominal batch, as clients with one do."""
+
+
+def message_of(case: Case, view: View, batch: Examples, *, rng: np.random.Generator, clipped: Clipped) -> Floats:
     """The noise-free message of one client with exactly this batch, shape (trained.size,).
 
     Args:
         case, view: whose public parts say what a step is.
         batch: its examples.
         rng: decides nothing on a whole batch.
-        bound: whether the mean gradient is held to the clip norm, as clients without a budget do.
-        clipped: whether instead each example's gradient is, over the nominal batch, as clients with one do.
+        clipped: what is held to the clip norm.
     """
     plan = view.plan.model_copy(update=ALWAYS)
     federation = case.federation
     task = LocalTask(
         plan=plan,
         trained=view.trained,
-        noise_multiplier=1.0 if clipped else 0.0,
+        noise_multiplier=1.0 if clipped == "examples" else 0.0,
         sampling=dp.sampling.SeededPoisson(rng),
         noise=Silence(),
         physical_batch=federation.config.training.physical_batch,
-        bound_gradients="clip_norm" if bound else "nothing",
+        bound_gradients="clip_norm" if clipped == "mean" else "nothing",
     )
     update = train_locally(federation.backbone, view.before, batch, task)
     context = RoundContext(plan=plan, spec=federation.backbone.spec, state=view.before)
@@ -71,7 +74,7 @@ def echo_of(case: Case) -> Echo | None:
         rows = []
         for label in range(len(case.federation.data.classes)):
             batch = Examples(token_ids=(list(sentence),), labels=np.array([label]), padding_id=padding)
-            rows.append(message_of(case, view, batch, rng=case.rng("echo"), bound=False))
+            rows.append(message_of(case, view, batch, rng=case.rng("echo"), clipped="nothing"))
         return np.stack(rows)
 
     return echo

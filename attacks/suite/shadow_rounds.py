@@ -3,7 +3,7 @@
 import numpy as np
 
 from attacks.membership.shadows import Shadows, train_shadows
-from attacks.suite.echo import message_of
+from attacks.suite.echo import Clipped, message_of
 from attacks.suite.question import Question
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.clients.batches import Examples
@@ -43,7 +43,8 @@ def shadows_of(question: Question, candidates: Examples) -> Shadows:
 def shadow_message(question: Question, batch: Examples, rng: np.random.Generator) -> np.ndarray:
     """What a client with this batch would send before noise, each example at the weight that the plan gives it."""
     private = question.view.plan.private
-    vector = message_of(question.case, question.view, batch, rng=rng, bound=True, clipped=private)
+    clipped: Clipped = "examples" if private else "mean"
+    vector = message_of(question.case, question.view, batch, rng=rng, clipped=clipped)
     return vector if private else vector * min(1.0, len(batch) / expected_batch(question))
 
 

@@ -155,9 +155,9 @@ class Node:
         if terms.directory != self.directory.fingerprint.hex():
             raise PolicyError(f"{settings.name} refuses the run: it has pinned another key directory")
         self.policy.check_model(terms.base, client=settings.name, expected=terms.base)
-        keep_terms(settings.ledger, terms, run=run, client=settings.name)
         check_described(settings, config, classes=tuple(terms.classes))
         check(config)
+        keep_terms(settings.ledger, terms, run=run, client=settings.name)
         setting = load_setting(decide_all(config, listen=ignore), run=run, classes=tuple(terms.classes), listen=ignore)
         self.policy.check_model(base_digest(setting.backbone.model), client=settings.name, expected=terms.base)
         texts = read_own_data(settings)
