@@ -127,6 +127,16 @@ def _other(value: object) -> object:
     return f"not-{value}" if isinstance(value, str) else value * 1.0000001 + (1e-9 if isinstance(value, float) else 1)
 
 
+OF_A_ROUND = {"round", "attempt", "phase", "model_hash", "cohort"}
+COMPARED_OTHERWISE = {"min_cohort", "adversarial_fraction", "private", "own_terms"}
+
+
+def test_every_term_of_a_plan_stays_for_a_run_unless_it_is_of_a_round_or_compared_otherwise() -> None:
+    """Whoever adds a term to plans, or takes one from those that were agreed, must say here why it may change."""
+    assert set(AGREED) == set(RoundPlan.model_fields) - OF_A_ROUND - COMPARED_OTHERWISE
+    assert "run" in AGREED, "a run that is renamed within itself would have its budget anew"
+
+
 @pytest.mark.parametrize("term", AGREED)
 def test_a_server_cannot_move_a_term_of_the_run(term: str, make_plan: Callable[..., RoundPlan]) -> None:
     plan = make_plan()
