@@ -1,5 +1,6 @@
 """Tiny models with real tokenizers, and a configuration that trains one of them in seconds; all made on the fly."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -228,16 +229,28 @@ def _texts() -> list[str]:
     return [load_grammar().write(label=row % 8, topic=row % 7, rng=rng) for row in range(300)]
 
 
+def _pieces(count: int, normalizer: normalizers.Normalizer, splitter: pre_tokenizers.PreTokenizer) -> list[str]:
+    """Frequent pieces of words: of the library's trainers only this one finds the same pieces in every process."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.train_from_iterator(_texts(), trainers.BpeTrainer(vocab_size=count, show_progress=False))
+    found = tokenizer.get_vocab()
+    return sorted(found, key=lambda piece: found[piece])
+
+
 def _word_pieces() -> PreTrainedTokenizerFast:
-    marks = list(BERT_MARKS.values())
-    tokenizer = Tokenizer(models.WordPiece(unk_token=BERT_MARKS["unk_token"]))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    marks, normalizer, splitter = (
+        list(BERT_MARKS.values()),
+        normalizers.BertNormalizer(),
+        pre_tokenizers.BertPreTokenizer(),
+    )
+    pieces = _pieces((VOCABULARY - len(marks)) // 2, normalizer, splitter)
+    ids = {piece: index for index, piece in enumerate([*marks, *pieces, *(f"##{piece}" for piece in pieces)])}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token=BERT_MARKS["unk_token"]))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=marks, show_progress=False)
-    tokenizer.train_from_iterator(_texts(), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(mark, tokenizer.token_to_id(mark)) for mark in ("[CLS]", "[SEP]")]
+        single="[CLS] $A [SEP]", special_tokens=[(mark, ids[mark]) for mark in ("[CLS]", "[SEP]")]
     )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **BERT_MARKS)
 
@@ -261,15 +274,12 @@ def _byte_pairs(*, template: bool = True) -> PreTrainedTokenizerFast:
 
 
 def _unigrams() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    marks, splitter = list(T5_MARKS.values()), pre_tokenizers.Metaspace()
+    pieces = _pieces(VOCABULARY - len(marks), normalizers.NFC(), splitter)
+    words = " ".join(_texts()).replace(" ", "▁")
+    scored = [(piece, math.log(max(words.count(piece), 1) / len(words))) for piece in pieces]
+    tokenizer = Tokenizer(models.Unigram([*((mark, 0.0) for mark in marks), *scored], unk_id=2))
+    tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=list(T5_MARKS.values()),
-        unk_token=T5_MARKS["unk_token"],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_texts(), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **T5_MARKS)
