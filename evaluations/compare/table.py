@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from rich.console import Group
 from rich.table import Table
 
 from evaluations.compare.arms import DEFAULT, Refused
@@ -11,6 +12,9 @@ from evaluations.compare.cells import Cell
 from evaluations.compare.differences import interval
 from evaluations.leaks import Leak, leaks_over_seeds
 from evaluations.report.formatting import data_size, number, significant
+
+COSTS = ("upload", "download", "GFLOP", "memory", "seconds", "ε")
+"""Columns of what an arm costs."""
 
 
 class Row(BaseModel):
@@ -83,14 +87,15 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def screen(comparison: Comparison) -> Table:
-    """The same for a terminal."""
-    table = Table(*_heads(comparison))
-    for row in comparison.rows:
-        table.add_row(*_texts(row, comparison))
+def screen(comparison: Comparison) -> Group:
+    """The same for a terminal, what arms reach apart from what they cost: one table is wider than most terminals."""
+    heads = _heads(comparison)
+    costs = [index for index, head in enumerate(heads) if head in COSTS]
+    reached = [index for index in range(1, len(heads)) if index not in costs]
+    results = _columns(comparison, reached)
     for name in comparison.refused:
-        table.add_row(name, "refused")
-    return table
+        results.add_row(name, "refused")
+    return Group(results, _columns(comparison, costs))
 
 
 def leak_kinds(comparison: Comparison) -> tuple[tuple[str, str], ...]:
@@ -132,10 +137,19 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
+def _columns(comparison: Comparison, chosen: Sequence[int]) -> Table:
+    """A table of the arms and some columns."""
+    heads = _heads(comparison)
+    table = Table(*(heads[index] for index in (0, *chosen)))
+    for row in comparison.rows:
+        texts = _texts(row, comparison)
+        table.add_row(*(texts[index] for index in (0, *chosen)))
+    return table
+
+
 def _heads(comparison: Comparison) -> tuple[str, ...]:
-    costs = ("upload", "download", "GFLOP", "memory", "seconds")
     leaks = (" ".join(kind) for kind in leak_kinds(comparison))
-    return ("arm", "accuracy %", "difference to default", "F1 %", *costs, "ε", *leaks)
+    return ("arm", "accuracy %", "difference to default", "F1 %", *COSTS, *leaks)
 
 
 def _texts(row: Row, comparison: Comparison) -> tuple[str, ...]:

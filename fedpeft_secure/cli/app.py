@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from fedpeft_secure.errors import FedPeftError, InputError
@@ -67,7 +67,7 @@ def one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def show_rows(values: list[dict[str, Any]], table: Table, *, as_json: bool) -> None:
+def show_rows(values: list[dict[str, Any]], table: RenderableType, *, as_json: bool) -> None:
     """Shows a table, or its rows as JSON."""
     if as_json:
         sys.stdout.write(json.dumps(values, indent=2) + "\n")
