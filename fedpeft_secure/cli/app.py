@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
-from rich.table import Table
 
 from fedpeft_secure.errors import FedPeftError, InputError
 from fedpeft_secure.version import __version__
@@ -75,7 +74,7 @@ def show_rows(values: list[dict[str, Any]], table: RenderableType, *, as_json: b
         Console().print(table)
 
 
-def show_table(table: Table, text: str, *, as_json: bool) -> None:
+def show_table(table: RenderableType, text: str, *, as_json: bool) -> None:
     """Shows a table, or the text that is its JSON."""
     if as_json:
         sys.stdout.write(text + "\n")

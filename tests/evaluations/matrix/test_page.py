@@ -76,8 +76,15 @@ def test_the_tables_have_a_line_for_each_defence_and_attack(small: Matrix) -> No
     lines = markdown(small).splitlines()
     assert len(lines) == 2 + 2 * 2
     assert "0.90* [0.80, 1.00] 0.10" in lines[2]
-    console = Console(file=StringIO(), width=200)
+
+
+def test_an_ordinary_terminal_shows_all_of_it(small: Matrix) -> None:
+    console = Console(file=StringIO(), width=80)
     console.print(screen(small.model_copy(update={"failures": (Failure(defence="ffa", reason="no"),)})))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "ffa: training" in shown
     assert "failed" in shown
-    assert "plain" in shown
+    assert "0.90* (0.10)" in shown
+    assert "[0.80, 1.00]" in shown
+    assert shown.count("plain") == 2  # what attacks get, and what it costs
+    assert "…" not in shown
