@@ -9,7 +9,7 @@ from evaluations.report import formatting as text
 from evaluations.report.elements import Chart
 from evaluations.report.reading import Run
 from evaluations.report.verdicts import Trajectory, trajectories
-from evaluations.report.wording import OVERLAPPING_PHASE
+from evaluations.report.wording import OVERLAPPING_PHASE, loss_caption
 from fedpeft_secure.result import Compute
 
 PALETTE = tuple(f"var(--series-{index})" for index in range(1, 7))
@@ -80,7 +80,7 @@ def loss_chart(run: Run) -> Chart | None:
     )
     _whole_rounds(figure, [index for index, _ in points])
     label = f"Line chart. Validation loss goes from {text.number(points[0][1])} to {text.number(points[-1][1])}."
-    return finished_chart("loss", "Mean loss by round on the validation split.", label, 320, figure)
+    return finished_chart("loss", loss_caption(run.rounds), label, 320, figure)
 
 
 def privacy_chart(run: Run) -> Chart | None:

@@ -1,15 +1,18 @@
 """The sentences of the report that depend on the run. They claim what the numbers carry, and no more."""
 
 import math
+from collections.abc import Sequence
 
 import secagg
 from evaluations.metrics import proportion_interval
 from evaluations.report import formatting as text
 from evaluations.report.elements import Notice
 from evaluations.report.verdicts import is_over_budget, is_private, unprotected_clients
-from fedpeft_secure.result import Compute, Privacy, Result, Utility
+from fedpeft_secure.result import Compute, Privacy, Result, RoundRecord, Utility
 
 OVERLAPPING_PHASE = "total"
+RISE = 1.05
+"""Multiple of the lowest loss above which a rise is put in words."""
 
 
 def notices(result: Result) -> tuple[Notice, ...]:
@@ -52,6 +55,19 @@ def accuracy_interval(utility: Utility) -> tuple[float, float]:
     """The 95 % score interval of the test accuracy, from the number of test examples."""
     estimate = proportion_interval(round(utility.accuracy * utility.examples), utility.examples)
     return estimate.low, estimate.high
+
+
+def loss_caption(rounds: Sequence[RoundRecord]) -> str:
+    """What the loss by round is, and why it may rise beside an accuracy that does not fall."""
+    caption = "Mean loss by round on the validation split."
+    measured = [(record.loss, record.accuracy) for record in rounds if record.loss is not None]
+    (lowest, accuracy), (last, reached) = min(measured, key=lambda point: point[0]), measured[-1]
+    if last <= RISE * lowest or accuracy is None or reached is None or reached < accuracy:
+        return caption
+    return (
+        f"{caption} It rises from its lowest, {text.number(lowest)}, while accuracy does not fall: answers get surer, "
+        "and a wrong one costs the more the surer it is. Its probabilities are not to be relied on."
+    )
 
 
 def total_seconds(compute: Compute) -> float:

@@ -101,3 +101,16 @@ def test_a_phase_called_total_is_the_whole(base_result):
     compute = base_result.compute
     assert wording.total_seconds(compute) == sum(compute.seconds.values())
     assert wording.total_seconds(compute.model_copy(update={"seconds": {"train": 3.0, "total": 9.0}})) == 9.0
+
+
+def test_a_loss_that_rises_beside_an_accuracy_that_does_not_fall_is_explained(records):
+    def caption(losses, accuracies):
+        pairs = zip(records, losses, accuracies, strict=False)
+        return wording.loss_caption([one.model_copy(update={"loss": a, "accuracy": b}) for one, a, b in pairs])
+
+    plain = "Mean loss by round on the validation split."
+    assert caption([0.6, 0.5], [0.7, 0.75]) == plain
+    assert caption([0.50, 0.52], [0.7, 0.75]) == plain  # within what a round differs by
+    assert caption([0.5, 0.6], [0.75, 0.7]) == plain  # the model gets worse: nothing to explain away
+    assert caption([0.5, 0.6], [None, None]) == plain
+    assert "rises from its lowest, 0.500, while accuracy does not fall" in caption([0.5, 0.6, 0.7], [0.7, 0.8, 0.7])
