@@ -53,7 +53,7 @@ T5_MARKS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers of width 32 with a WordPiece tokenizer."""
     config = BertConfig(vocab_size=VOCABULARY, max_position_embeddings=64, **SIZE)
-    return _save(tmp_path_factory.mktemp("models") / "tiny-bert", lambda: BertModel(config), _word_pieces())
+    return _save(tmp_path_factory.mktemp("models") / "tiny-bert", lambda: BertModel(config), word_pieces())
 
 
 @pytest.fixture(scope="session")
@@ -62,20 +62,20 @@ def tiny_distilbert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = DistilBertConfig(
         vocab_size=VOCABULARY, max_position_embeddings=64, n_layers=2, n_heads=2, dim=32, hidden_dim=48
     )
-    return _save(tmp_path_factory.mktemp("models") / "tiny-distilbert", lambda: DistilBertModel(config), _word_pieces())
+    return _save(tmp_path_factory.mktemp("models") / "tiny-distilbert", lambda: DistilBertModel(config), word_pieces())
 
 
 @pytest.fixture(scope="session")
 def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A RoBERTa of two layers of width 32 with a byte-level BPE tokenizer."""
     config = RobertaConfig(vocab_size=VOCABULARY, max_position_embeddings=66, type_vocab_size=1, **SIZE)
-    return _save(tmp_path_factory.mktemp("models") / "tiny-roberta", lambda: RobertaModel(config), _byte_pairs())
+    return _save(tmp_path_factory.mktemp("models") / "tiny-roberta", lambda: RobertaModel(config), byte_pairs())
 
 
 @pytest.fixture(scope="session")
 def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A T5 encoder of two layers of width 32 with a unigram tokenizer."""
-    tokenizer = _unigrams()
+    tokenizer = unigrams()
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=32,
@@ -91,7 +91,7 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_t5_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A T5 of two layers of width 32 on either side, which answers in words."""
-    tokenizer = _unigrams()
+    tokenizer = unigrams()
     config = T5Config(
         vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2, decoder_start_token_id=0
     )
@@ -200,7 +200,7 @@ def _tiny(model: Path) -> dict[str, Any]:
 
 
 def _llama(folder: Path, **size: int) -> Path:
-    tokenizer = _byte_pairs(template=False)
+    tokenizer = byte_pairs(template=False)
     tokenizer.pad_token = tokenizer.eos_token
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -238,12 +238,10 @@ def _pieces(count: int, normalizer: normalizers.Normalizer, splitter: pre_tokeni
     return sorted(found, key=lambda piece: found[piece])
 
 
-def _word_pieces() -> PreTrainedTokenizerFast:
-    marks, normalizer, splitter = (
-        list(BERT_MARKS.values()),
-        normalizers.BertNormalizer(),
-        pre_tokenizers.BertPreTokenizer(),
-    )
+def word_pieces() -> PreTrainedTokenizerFast:
+    """BERT's kind: pieces at the start of a word, and the same behind another one."""
+    marks = list(BERT_MARKS.values())
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     pieces = _pieces((VOCABULARY - len(marks)) // 2, normalizer, splitter)
     ids = {piece: index for index, piece in enumerate([*marks, *pieces, *(f"##{piece}" for piece in pieces)])}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=BERT_MARKS["unk_token"]))
@@ -255,7 +253,8 @@ def _word_pieces() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **BERT_MARKS)
 
 
-def _byte_pairs(*, template: bool = True) -> PreTrainedTokenizerFast:
+def byte_pairs(*, template: bool = True) -> PreTrainedTokenizerFast:
+    """RoBERTa's kind, or without a template LLaMA's: pieces of bytes, put together by rules in order."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -273,7 +272,8 @@ def _byte_pairs(*, template: bool = True) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ROBERTA_MARKS)
 
 
-def _unigrams() -> PreTrainedTokenizerFast:
+def unigrams() -> PreTrainedTokenizerFast:
+    """T5's kind: the likeliest way to cut a text into pieces."""
     marks, splitter = list(T5_MARKS.values()), pre_tokenizers.Metaspace()
     pieces = _pieces(VOCABULARY - len(marks), normalizers.NFC(), splitter)
     words = " ".join(_texts()).replace(" ", "▁")
