@@ -31,3 +31,7 @@ class PolicyError(FedPeftError):
 
 class RunFailedError(FedPeftError):
     """The rounds of a run keep failing; it can be resumed (exit status 1)."""
+
+
+class TrainingFailedError(RunFailedError):
+    """A client's training failed on the examples that it drew, in another process of this machine."""

@@ -18,12 +18,12 @@ from fedpeft_secure.client_noise import encode_update
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.memory import load_memory, save_memory
-from fedpeft_secure.clients.personal import PersonalValues
+from fedpeft_secure.clients.personal import Attempt, PersonalValues
 from fedpeft_secure.clients.policy import ClientPolicy
 from fedpeft_secure.clients.randomness import Randomness, SeededRandomness
 from fedpeft_secure.clients.trainer import Elsewhere, Trainer
 from fedpeft_secure.config import PrivacyConfig
-from fedpeft_secure.errors import PolicyError
+from fedpeft_secure.errors import PolicyError, TrainingFailedError
 from fedpeft_secure.plans import RoundPlan, pack_means, unpack_next, unpack_request
 from fedpeft_secure.secure_sums import secure_sum, sent_parts, sum_plan
 from fedpeft_secure.sum_groups import plan_of_sum
@@ -31,7 +31,7 @@ from fedpeft_secure.sum_groups import plan_of_sum
 UNSENDABLE = b""
 """What the ledger stores for a charged release that could not be made or encoded."""
 
-FAILURES = (dp.PrivacyError, ValueError, ArithmeticError, RuntimeError)
+FAILURES = (dp.PrivacyError, ValueError, ArithmeticError, RuntimeError, TrainingFailedError)
 """What training may raise because of the examples that were drawn, out of memory included."""
 
 
@@ -129,6 +129,7 @@ class Client:
         with suppress(PolicyError, dp.BudgetExceeded):
             self.policy.check(plan, client=self.name, budget=self.budget)
             self.account.check(plan)
+            self.forget_uncharged(plan)
             self.elsewhere.begin(self.name, request)
 
     def open_session(self, request: bytes) -> secagg.ClientSession:
@@ -152,6 +153,7 @@ class Client:
         stored = account.stored(plan)
         if stored is None:
             account.check(plan)
+            self.forget_uncharged(plan)
             try:
                 delta = self._train(asked)
                 stored = self._encode(plan, sums, self.strategy.encode(delta, context, self.name, layout))
@@ -166,6 +168,16 @@ class Client:
                 "made; raise secure_sum.clip"
             )
         return self._session(plan, sums, stored, received=sent_parts(state.digest(), b""))
+
+    def forget_uncharged(self, plan: RoundPlan) -> None:
+        """Drops what it kept of attempts that were never charged, but for the plan's own, which may be at work."""
+        account, now = self.account, (plan.round, plan.attempt)
+
+        def uncharged(attempt: Attempt) -> bool:
+            other = plan.model_copy(update={"round": attempt[0], "attempt": attempt[1]})
+            return attempt != now and account.stored(other) is None
+
+        self.own.forget(uncharged)
 
     def open_next_session(self, request: bytes) -> secagg.ClientSession:
         """Answers the request for another sum of the round that this client has just answered.

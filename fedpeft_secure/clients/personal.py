@@ -1,7 +1,7 @@
 """What a client keeps for itself from round to round: personal factors or heads, control variates. Never sent."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,10 @@ from fedpeft_secure.rundir import write_atomically
 KEPT_ROUNDS = 2
 """The last finished round may be taken up again, and then starts from what the one before it left."""
 
-FILE = re.compile(r"round-(\d{6})\.safetensors")
+FILE = re.compile(r"round-(\d{6})-attempt-(\d{3,})\.safetensors")
+
+Attempt = tuple[int, int]
+"""(round, attempt)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +31,7 @@ class PersonalValues:
 
     Guarantee: a round always starts from what an earlier round left, never from an interrupted or failed attempt at
         the same one, so that an attempt can be repeated to the bit.
+    Assumes: `forget` is called before a release is made, so that nothing uncharged feeds it.
     Does not cover: DP. The values are as private as the examples, unless they derive from noised gradients only; they
         are not encrypted.
 
@@ -43,7 +47,7 @@ class PersonalValues:
         Raises:
             PolicyError: If the file is damaged.
         """
-        earlier = [number for number in self._rounds() if number < round_number]
+        earlier = [attempt for attempt in self._attempts() if attempt[0] < round_number]
         if not earlier:
             return {}
         path = self._path(earlier[-1])
@@ -52,21 +56,30 @@ class PersonalValues:
         except (SafetensorError, OSError) as error:
             raise PolicyError(f"{path}: the client's personal values are damaged; restore the file") from error
 
-    def keep(self, round_number: int, values: Mapping[str, np.ndarray]) -> None:
-        """Stores what `round_number` leaves, in place of an earlier attempt's; written completely or not at all."""
+    def keep(self, attempt: Attempt, values: Mapping[str, np.ndarray]) -> None:
+        """Stores what an attempt leaves, which counts before those of the same round; completely or not at all."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         contiguous = {name: np.ascontiguousarray(value) for name, value in values.items()}
-        write_atomically(self._path(round_number), save(contiguous), mode=0o600)
-        for old in [number for number in self._rounds() if number < round_number][: -(KEPT_ROUNDS - 1)]:
-            self._path(old).unlink()
+        write_atomically(self._path(attempt), save(contiguous), mode=0o600)
+        earlier = sorted({number for number, _ in self._attempts() if number < attempt[0]})
+        for old in self._attempts():
+            if old[0] in earlier[: -(KEPT_ROUNDS - 1)]:
+                self._path(old).unlink()
 
-    def _rounds(self) -> list[int]:
+    def forget(self, uncharged: Callable[[Attempt], bool]) -> None:
+        """Deletes what attempts left whose charge never came: the next release would depend on what was not paid."""
+        for attempt in self._attempts():
+            if uncharged(attempt):
+                self._path(attempt).unlink()
+
+    def _attempts(self) -> list[Attempt]:
         if not self.folder.is_dir():
             return []
-        return sorted(int(match[1]) for path in self.folder.iterdir() if (match := FILE.fullmatch(path.name)))
+        found = (FILE.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted((int(match[1]), int(match[2])) for match in found if match)
 
-    def _path(self, round_number: int) -> Path:
-        return self.folder / f"round-{round_number:06d}.safetensors"
+    def _path(self, attempt: Attempt) -> Path:
+        return self.folder / f"round-{attempt[0]:06d}-attempt-{attempt[1]:03d}.safetensors"
 
 
 def personal_start(start: Start, kept: Mapping[str, np.ndarray]) -> AdapterState:

@@ -84,5 +84,5 @@ class Trainer:
         update = train_locally(self.backbone, own, self.examples, task)
         seconds = time.perf_counter() - started
         if left := left_behind(start, own, update):
-            self.own.keep(plan.round, left)
+            self.own.keep((plan.round, plan.attempt), left)
         return Trained(delta=update.delta, examples=update.examples, seconds=seconds)

@@ -13,8 +13,8 @@ from queue import SimpleQueue
 
 import torch
 
-import dp
 from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.clients.client import FAILURES
 from fedpeft_secure.clients.trainer import Trainer
 from fedpeft_secure.config import Config
 from fedpeft_secure.engines.flower.forward import FrameError, receive, send
@@ -69,7 +69,7 @@ def obey(trainers: dict[str, Trainer], order: TrainingOrder) -> TrainingReply:
         trained = trainer.train(RoundContext(plan=plan, spec=trainer.backbone.spec, state=state))
     except PolicyError as error:
         return TrainingReply(number=order.number, kind=REFUSED, body=str(error).encode())
-    except (FedPeftError, dp.PrivacyError) as error:
+    except (FedPeftError, *FAILURES) as error:
         return TrainingReply(number=order.number, kind=FAILED, body=str(error).encode())
     return TrainingReply(number=order.number, kind=DONE, body=pack_trained(trained))
 

@@ -17,7 +17,7 @@ from fedpeft_secure.clients.trainer import Trained
 from fedpeft_secure.config import Config
 from fedpeft_secure.engines.flower.forward import FrameError, receive, send
 from fedpeft_secure.engines.training_orders import DONE, REFUSED, Seat, TrainingOrder, TrainingReply, unpack_trained
-from fedpeft_secure.errors import PolicyError, RunFailedError
+from fedpeft_secure.errors import PolicyError, RunFailedError, TrainingFailedError
 from fedpeft_secure.plans import pack_request
 
 PROGRAM = "fedpeft_secure.engines.training_worker"
@@ -99,7 +99,7 @@ class TrainingWorkers:
         if reply.kind == REFUSED:
             raise PolicyError(reply.body.decode())
         if reply.kind != DONE:
-            raise RunFailedError(f"{client} cannot train: {reply.body.decode()}")
+            raise TrainingFailedError(f"{client} cannot train: {reply.body.decode()}")
         return unpack_trained(reply.body)
 
     def _order(self, client: str, request: bytes) -> int:

@@ -18,6 +18,7 @@ def personal_utility(federation: Federation, progress: Progress) -> PersonalUtil
         if client.held_out is None:
             continue
         personal = federation.strategy.start(context, name).personal
+        client.forget_uncharged(context.plan.model_copy(update={"round": progress.rounds_done + 1}))
         kept = client.own.before(progress.rounds_done + 1)
         own = progress.state.replace({name: value for name, value in kept.items() if name in personal})
         shared = predict(federation.backbone, progress.state, client.held_out).accuracy

@@ -19,7 +19,7 @@ from fedpeft_secure.clients.client import Client
 from fedpeft_secure.clients.personal import PersonalValues
 from fedpeft_secure.clients.policy import simulated_policy
 from fedpeft_secure.clients.randomness import SecureRandomness, SeededRandomness
-from fedpeft_secure.errors import PolicyError
+from fedpeft_secure.errors import PolicyError, TrainingFailedError
 from fedpeft_secure.plans import OwnTerms, RoundPlan, pack_request
 from fedpeft_secure.secure_sums import sum_plan
 from fedpeft_secure.seeds import Seed
@@ -192,6 +192,26 @@ def test_a_failed_charge_lets_nothing_out(party: Callable[..., Party], monkeypat
         one.client.open_session(one.request())
 
 
+def test_what_a_failed_charge_left_behind_feeds_no_later_release(
+    party: Callable[..., Party], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = party(aggregation__strategy="fedsa")
+
+    def full(*_: object, **__: object) -> None:
+        raise dp.LedgerError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dp.Ledger, "charge", full)
+        with pytest.raises(dp.LedgerError, match="disk is full"):
+            one.client.open_session(one.request())
+    assert one.client.own.before(2), "it was kept before it was paid"
+    one.upload(one.request(round=2))
+    assert one.client.own.before(2) == {}
+    assert one.client.own.before(3)
+    one.upload(one.request(round=3))
+    assert one.client.own.before(3), "what was paid stays"
+
+
 def test_an_interrupted_release_is_sent_again_without_training_or_charge(
     party: Callable[..., Party], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,7 +292,14 @@ def test_an_update_that_does_not_fit_the_codec_is_charged_before_that_is_said(pa
 
 
 @pytest.mark.parametrize(
-    "error", [NotPerExample("odd"), NonFiniteUpdate("odd"), RuntimeError("out of memory"), OverflowError("odd")]
+    "error",
+    [
+        NotPerExample("odd"),
+        NonFiniteUpdate("odd"),
+        RuntimeError("out of memory"),
+        OverflowError("odd"),
+        TrainingFailedError("in another process"),
+    ],
 )
 def test_training_that_fails_on_the_drawn_examples_is_charged_before_that_shows(
     error: Exception, party: Callable[..., Party], monkeypatch: pytest.MonkeyPatch

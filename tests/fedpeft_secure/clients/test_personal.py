@@ -27,25 +27,32 @@ def test_a_client_that_took_part_in_nothing_has_nothing(store: PersonalValues) -
 
 
 def test_a_round_starts_from_what_the_last_one_left(store: PersonalValues) -> None:
-    store.keep(1, values(1))
-    store.keep(4, values(4))
+    store.keep((1, 0), values(1))
+    store.keep((4, 0), values(4))
     kept = store.before(7)
     assert set(kept) == {"head.weight", "head.bias"}
     np.testing.assert_array_equal(kept["head.weight"], values(4)["head.weight"])
 
 
 def test_a_repeated_attempt_starts_where_the_first_one_did(store: PersonalValues) -> None:
-    store.keep(1, values(1))
-    store.keep(2, values(2))
+    store.keep((1, 0), values(1))
+    store.keep((2, 0), values(2))
     assert first(store.before(2)) == 1
-    store.keep(2, values(20))
+    store.keep((2, 1), values(20))
     assert first(store.before(2)) == 1
     assert first(store.before(3)) == 20
 
 
+def test_what_was_never_charged_is_forgotten(store: PersonalValues) -> None:
+    for attempt, value in (((1, 0), 1), ((2, 0), 2), ((2, 1), 20), ((3, 0), 3)):
+        store.keep(attempt, values(value))
+    store.forget(lambda attempt: attempt in {(2, 1), (3, 0)})
+    assert first(store.before(4)) == 2
+
+
 def test_no_more_is_kept_than_a_repeated_round_needs(store: PersonalValues) -> None:
     for number in range(1, 30):
-        store.keep(number, values(number))
+        store.keep((number, 0), values(number))
         assert len(list(store.folder.iterdir())) <= 2
         if number > 1:
             assert first(store.before(number)) == number - 1
@@ -53,19 +60,19 @@ def test_no_more_is_kept_than_a_repeated_round_needs(store: PersonalValues) -> N
 
 def test_values_that_are_no_block_of_memory_survive(store: PersonalValues) -> None:
     transposed = np.arange(6, dtype=np.float32).reshape(2, 3).T
-    store.keep(1, {"a": transposed})
+    store.keep((1, 0), {"a": transposed})
     np.testing.assert_array_equal(store.before(2)["a"], transposed)
 
 
 def test_nobody_else_may_read_them(store: PersonalValues) -> None:
-    store.keep(1, values(1))
+    store.keep((1, 0), values(1))
     (file,) = store.folder.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
 
 
 def test_damaged_values_are_no_fresh_start(store: PersonalValues) -> None:
-    store.keep(1, values(1))
+    store.keep((1, 0), values(1))
     (file,) = store.folder.iterdir()
     file.write_bytes(file.read_bytes()[:10])
     with pytest.raises(PolicyError, match=r"personal values are damaged; restore the file"):
@@ -73,10 +80,10 @@ def test_damaged_values_are_no_fresh_start(store: PersonalValues) -> None:
 
 
 def test_other_files_in_the_folder_are_left_alone(store: PersonalValues) -> None:
-    store.keep(1, values(1))
+    store.keep((1, 0), values(1))
     (store.folder / "note.txt").write_text("mine")
     for number in range(2, 6):
-        store.keep(number, values(number))
+        store.keep((number, 0), values(number))
     assert (store.folder / "note.txt").read_text() == "mine"
 
 

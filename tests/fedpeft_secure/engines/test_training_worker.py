@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fedpeft_secure.aggregation.context import RoundContext
-from fedpeft_secure.engines.training_orders import DONE, REFUSED, Seat, TrainingOrder, unpack_trained
+from fedpeft_secure.clients import trainer as trainer_module
+from fedpeft_secure.engines.training_orders import DONE, FAILED, REFUSED, Seat, TrainingOrder, unpack_trained
 from fedpeft_secure.engines.training_worker import obey, take_seat
 from fedpeft_secure.plans import pack_request
 from fedpeft_secure.server.federation import Federation
@@ -45,3 +46,19 @@ def test_a_worker_finds_the_update_of_the_process_that_asks_to_the_bit(
     with pytest.raises(KeyError):
         obey(trainers, TrainingOrder(number=3, client="client-1", request=request))
     assert not (tmp_path / "elsewhere.sqlite").exists(), "a worker opens no ledger"
+
+
+def test_a_training_that_fails_on_its_examples_is_answered(
+    make_federation: Callable[..., Federation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked charges the client for it; a process that just ended would be taken for another mishap."""
+    federation = make_federation()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(trainer_module, "train_locally", fail)
+    trainers = {"client-1": federation.clients["client-1"].trainer}
+    request = pack_request(federation.agreed, federation.start)
+    reply = obey(trainers, TrainingOrder(number=1, client="client-1", request=request))
+    assert (reply.kind, reply.body) == (FAILED, b"out of memory")

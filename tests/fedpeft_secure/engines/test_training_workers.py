@@ -24,7 +24,7 @@ from fedpeft_secure.config_file import dump_config
 from fedpeft_secure.engines.flower.forward import receive, send
 from fedpeft_secure.engines.training_orders import DONE, FAILED, REFUSED, TrainingOrder, TrainingReply, pack_trained
 from fedpeft_secure.engines.training_workers import TrainingWorkers, Worker
-from fedpeft_secure.errors import PolicyError, RunFailedError
+from fedpeft_secure.errors import PolicyError, RunFailedError, TrainingFailedError
 from fedpeft_secure.events import ClientTrained, Event, ignore
 from fedpeft_secure.plans import pack_request
 from fedpeft_secure.result import RoundRecord
@@ -86,7 +86,7 @@ def test_a_client_that_is_sent_a_delta_trains_once_too(context: RoundContext) ->
     other.worker.close()
 
 
-@pytest.mark.parametrize(("kind", "error"), [(REFUSED, PolicyError), (FAILED, RunFailedError)])
+@pytest.mark.parametrize(("kind", "error"), [(REFUSED, PolicyError), (FAILED, TrainingFailedError)])
 def test_what_goes_wrong_is_told(kind: str, error: type[Exception], context: RoundContext) -> None:
     other = Answering(kind, orders=1)
     with pytest.raises(error, match="client-1 would rather not"):
