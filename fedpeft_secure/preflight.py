@@ -4,12 +4,13 @@ import math
 
 from fedpeft_secure.aggregation.choose import choose_strategy
 from fedpeft_secure.aggregation.robust import FEWEST_GROUPS
+from fedpeft_secure.aggregation.rules import fills_parts
 from fedpeft_secure.allocation.participants import extra_clients
 from fedpeft_secure.client_level_rules import check_client_level
 from fedpeft_secure.config import Config, MeasuredImportance
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.group_rules import check_groups
-from fedpeft_secure.protocols import check_protocol, smallest_sum
+from fedpeft_secure.protocols import check_corrupt, check_protocol, decide_protocol, smallest_sum
 
 
 def check(config: Config) -> None:
@@ -25,6 +26,8 @@ def check(config: Config) -> None:
     _check_privacy(config)
     check_protocol(config)
     strategy, _ = choose_strategy(config)
+    if decide_protocol(config)[0] == "masked" and fills_parts(config, strategy):
+        check_corrupt(config)
     check_groups(config, strategy)
 
 

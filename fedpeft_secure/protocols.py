@@ -123,7 +123,10 @@ def _graph_refusal(config: Config, cohort: int) -> str:
 
 
 def check_corrupt(config: Config) -> None:
-    """Without a graph, the minimum cohort alone keeps a sum of few honest clients shut."""
+    """The minimum cohort alone keeps a sum of few honest clients shut, where there is no graph or it hides less.
+
+    A graph hides whole vectors; of clients that fill different coordinates, each must have enough.
+    """
     corrupt = corrupt_clients(config.secure_sum.adversarial_fraction, config.clients.count)
     if config.secure_sum.min_cohort < corrupt + 2:
         raise ConfigError(

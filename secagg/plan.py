@@ -25,7 +25,8 @@ class SumPlan:
         protocol: label of the protocol. run, round, attempt: a retry is a new attempt, and a new release.
         clients: the cohort, sorted. dim: coordinates of a vector. codec: with an integer max_weight.
         weights: public weights in the order of `clients`, or None: they travel inside the sum.
-        min_cohort: fewest survivors, and fewest survivors that fill any coordinate. manifest: what everybody was sent.
+        min_cohort: fewest survivors, and fewest survivors that fill any coordinate (see `fewest_fillers`). manifest:
+            what everybody was sent.
         graph: None for protocols without one. directory: fingerprint of the key directory, empty without identities.
         noised: whether all that clients open of a contribution is differentially private, on its own or in every sum
             that holds it (distributed noise); else rules against differencing bite.
@@ -92,6 +93,17 @@ class SumPlan:
         if graph.malicious_server and not graph.complete:
             return graph.threshold + 1
         return max(self.min_cohort, graph.threshold + 1)
+
+    @property
+    def fewest_fillers(self) -> int:
+        """Fewest clients, honest or not, that fill any coordinate that is filled at all.
+
+        A graph hides whole vectors among honest ones. Where clients fill different coordinates, colluders subtract
+        what they put into one: two honest clients must remain in each.
+        """
+        if self.graph is None or not self.manifest.entries:
+            return self.min_cohort
+        return max(self.min_cohort, self.graph.colluders + 2)
 
     @property
     def guaranteed_honest(self) -> int:

@@ -46,10 +46,17 @@ def check_cohort(plan: SumPlan, member: Member) -> None:
             )
     if set(member.received) - set(plan.manifest.sent_to(member.name)):
         raise RefusedError("manifest: this client received parts that its entry does not list")
-    if plan.manifest.fewest_fillers(plan.clients, dim=plan.dim) < plan.min_cohort:
-        raise RefusedError(
-            f"a coordinate is filled by fewer than min_cohort = {plan.min_cohort} clients; raise ranks together"
-        )
+    check_fillers(plan.clients, plan=plan)
+
+
+def check_fillers(names: tuple[str, ...], *, plan: SumPlan) -> None:
+    """Every coordinate that one of `names` fills is filled by enough of them."""
+    if (found := plan.manifest.fewest_fillers(names, dim=plan.dim)) >= plan.fewest_fillers:
+        return
+    least = f"min_cohort = {plan.min_cohort}"
+    if plan.fewest_fillers > plan.min_cohort and plan.graph is not None:
+        least = f"{plan.fewest_fillers}, two more than the {plan.graph.colluders} corrupt clients that the plan bears"
+    raise RefusedError(f"a coordinate is filled by {found} clients, fewer than {least}; raise ranks together")
 
 
 def _check_graph(plan: SumPlan, graph: GraphPlan, member: Member) -> None:
@@ -183,11 +190,10 @@ def check_share_set(sharers: tuple[int, ...], *, roster: Roster, own_position: i
 
 
 def check_survivors(survivors: tuple[int, ...], *, sharers: tuple[int, ...], own_position: int, plan: SumPlan) -> None:
-    """Survivors had shared, we are one of them, and each coordinate is filled by min_cohort of them."""
+    """Survivors had shared, we are one of them, and each coordinate is filled by enough of them."""
     if own_position not in survivors:
         raise RefusedError("the survivor set lists this client as dropped although it uploaded")
     if not set(survivors) <= set(sharers):
         raise RefusedError("the survivor set names clients that never shared or had already dropped")
-    names = tuple(plan.clients[position] for position in survivors)
-    if plan.manifest.entries and plan.manifest.fewest_fillers(names, dim=plan.dim) < plan.min_cohort:
-        raise RefusedError(f"the survivors fill a coordinate fewer than min_cohort = {plan.min_cohort} times")
+    if plan.manifest.entries:
+        check_fillers(tuple(plan.clients[position] for position in survivors), plan=plan)

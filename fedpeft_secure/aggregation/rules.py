@@ -126,6 +126,15 @@ def _all_whole(allotments: Sequence[Allotment], *, local_steps: int) -> bool:
     return all(part == Allotment(client=part.client, local_steps=local_steps) for part in allotments)
 
 
+def fills_parts(config: Config, strategy: RoundStrategy) -> bool:
+    """Whether some clients leave coordinates of a sum empty that others fill."""
+    parts = deal_allotments(config)
+    if any(part.layers or part.targets for part in parts):
+        return True
+    dense = isinstance(strategy, OnFactors) and strategy.strategy.mixed_ranks is MixedRanks.DENSE
+    return not dense and any(part.slots(config.peft.rank) < config.peft.rank for part in parts)
+
+
 def client_ranks(config: Config) -> tuple[int, ...]:
     """The rank of every client, in order."""
     return tuple(allotment.slots(config.peft.rank) for allotment in deal_allotments(config))

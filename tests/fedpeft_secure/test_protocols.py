@@ -5,6 +5,7 @@ import pytest
 
 from fedpeft_secure.errors import ConfigError
 from fedpeft_secure.events import Notice
+from fedpeft_secure.preflight import check
 from fedpeft_secure.protocols import check_protocol, decide_protocol, with_decided_protocol
 from fedpeft_secure.server.federation import build_federation
 
@@ -51,6 +52,33 @@ def test_without_a_graph_min_cohort_must_leave_two_honest_clients(tiny_config):
         ConfigError, match=r"min_cohort: 3 leaves a sum of one beside 2 corrupt clients .* raise it to 4"
     ):
         check_protocol(config.model_copy(update={"secure_sum": sums}))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "strategy", "refused"),
+    [([1, 8], "rank_slots", True), ([1, 8], "product_sketch", False), ([], "fedit", False)],
+)
+def test_where_clients_fill_different_slots_min_cohort_must_leave_two_honest_ones(
+    ranks, strategy, refused, tiny_config
+):
+    wide = {
+        "clients.count": 24,
+        "clients.per_round": 24,
+        "privacy.epsilon": "inf",
+        "peft.rank": 8,
+        "training.server_optimizer": "sgd",
+    }
+    config = tiny_config(
+        {**wide, "secure_sum.protocol": "masked", "aggregation.strategy": strategy, "allocation.ranks": ranks}
+    )
+    if not refused:
+        check(config)
+        return
+    with pytest.raises(
+        ConfigError, match=r"min_cohort: 3 leaves a sum of one beside 3 corrupt clients .* raise it to 5"
+    ):
+        check(config)
+    check(config.model_copy(update={"secure_sum": config.secure_sum.model_copy(update={"min_cohort": 5})}))
 
 
 def test_without_tenseal_the_helper_is_the_remedy(tiny_config, monkeypatch):

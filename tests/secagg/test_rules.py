@@ -8,7 +8,7 @@ import pytest
 import secagg
 from secagg import masked_messages as wire
 from secagg.manifest import Entry
-from secagg.rules import check_plan
+from secagg.rules import check_plan, check_survivors
 from tests.secagg.rounds import NAMES, close, make_round
 
 COHORT = secagg.Cohort.generate(NAMES, secagg.seeded_entropy(b"identities"))
@@ -124,6 +124,9 @@ def test_strangers_in_the_cohort():
         check_plan(plan, member)
 
 
+BEARS_TWO = secagg.plan_graph(8, adversarial_fraction=0.2, dropout_fraction=0.1, malicious_server=True)
+
+
 def ranks(few: int) -> secagg.Manifest:
     """`few` clients fill all 6 coordinates, the others the first 4."""
     return secagg.Manifest(
@@ -137,8 +140,29 @@ def test_mixed_ranks_need_min_cohort_clients_everywhere():
         if allowed:
             check_plan(plan, replace(MEMBER, received={}))
         else:
-            with pytest.raises(secagg.RefusedError, match="filled by fewer than min_cohort = 3"):
+            with pytest.raises(secagg.RefusedError, match="filled by 2 clients, fewer than min_cohort = 3"):
                 check_plan(plan, replace(MEMBER, received={}))
+
+
+@pytest.mark.parametrize(("few", "allowed"), [(3, False), (4, True)])
+def test_where_clients_fill_different_coordinates_two_honest_ones_must_fill_each(few, allowed):
+    """A graph hides whole vectors: two colluders who filled a slot with one other would read it off the sum."""
+    plan = replace(PLAN, manifest=ranks(few), graph=BEARS_TWO)
+    assert plan.graph.colluders == 2
+    member = replace(MEMBER, received={}, adversarial_fraction=0.2)
+    if allowed:
+        check_plan(plan, member)
+        return
+    with pytest.raises(secagg.RefusedError, match="by 3 clients, fewer than 4, two more than the 2 corrupt clients"):
+        check_plan(plan, member)
+
+
+def test_so_they_must_among_the_survivors():
+    plan = replace(PLAN, manifest=ranks(4), graph=BEARS_TWO)
+    everybody = tuple(range(8))
+    check_survivors(everybody, sharers=everybody, own_position=1, plan=plan)
+    with pytest.raises(secagg.RefusedError, match="by 3 clients, fewer than 4"):
+        check_survivors(everybody[1:], sharers=everybody, own_position=1, plan=plan)
 
 
 def mixed_round(few, fill):
@@ -160,7 +184,7 @@ def test_mixed_ranks_add_up():
 
 
 def test_a_drop_that_leaves_a_coordinate_to_too_few_is_refused():
-    with pytest.raises(secagg.RoundFailedError, match="survivors fill a coordinate fewer than min_cohort = 3"):
+    with pytest.raises(secagg.RoundFailedError, match="filled by 2 clients, fewer than min_cohort = 3"):
         secagg.drive(*mixed_round(3, lambda i: 6 if i < 3 else 4), secagg.Recorder(drop={"upload": {"client-1"}}))
 
 

@@ -53,7 +53,7 @@ def watched_updates(config: Config, folder: Path) -> Iterator[tuple[TrainedRun, 
 def remembered(trained: TrainedRun, round_number: int) -> dict[str, dict[str, np.ndarray]]:
     """c_k by client, as each round left it."""
     return {
-        name: load((client.own.folder / f"round-{round_number:06d}.safetensors").read_bytes())
+        name: load((client.own.folder / f"round-{round_number:06d}-attempt-000.safetensors").read_bytes())
         for name, client in trained.federation.clients.items()
     }
 

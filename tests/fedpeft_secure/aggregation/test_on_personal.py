@@ -40,7 +40,7 @@ def trained(
 
 def own_values(trained: TrainedRun, round_number: int) -> dict[str, dict[str, np.ndarray]]:
     return {
-        name: load((client.own.folder / f"round-{round_number:06d}.safetensors").read_bytes())
+        name: load((client.own.folder / f"round-{round_number:06d}-attempt-000.safetensors").read_bytes())
         for name, client in trained.federation.clients.items()
     }
 
