@@ -14,6 +14,7 @@ class Leak(BaseModel):
     Args:
         view: what the attacker saw; where several views are as run, the one that leaks most.
         null: the same attack where there is nothing to find; its mean.
+        excess: the value above the null control, seed by seed: the control has luck of its own.
         frontier: no other point is at least as good and leaks less.
     """
 
@@ -24,6 +25,7 @@ class Leak(BaseModel):
     view: str
     value: Spread
     null: float | None
+    excess: Spread | None = None
     frontier: bool = False
 
 
@@ -49,10 +51,12 @@ def leaks_over_seeds(by_seed: Sequence[Sequence[AttackRow]]) -> tuple[Leak, ...]
 
 def _leak(rows: Sequence[AttackRow]) -> Leak:
     nulls = [row.null for row in rows if row.null is not None]
+    excesses = [row.value - row.null for row in rows if row.value is not None and row.null is not None]
     return Leak(
         attack=rows[0].attack,
         metric=rows[0].metric,
         view=rows[0].view,
         value=spread([row.value for row in rows if row.value is not None]),
         null=sum(nulls) / len(nulls) if nulls else None,
+        excess=None if len(excesses) < len(rows) else spread(excesses),
     )

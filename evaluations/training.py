@@ -9,6 +9,7 @@ import numpy as np
 from evaluations.metrics import Classification, classification
 from fedpeft_secure.clients.lower_layers import ActivationStore
 from fedpeft_secure.config import Config
+from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Event, Listener, Notice
 from fedpeft_secure.result import AttackRow, Result
 from fedpeft_secure.rundir import RunDirectory, open_run
@@ -24,6 +25,19 @@ class Measured:
 
     result: Result
     correct: tuple[float, ...] = field(repr=False)
+
+
+def require_simulation(config: Config, command: str) -> None:
+    """Refuses secret noise where many trainings of the same data are compared, some of them without a budget.
+
+    Raises:
+        InputError: Names the setting and the remedy.
+    """
+    if config.privacy.noise == "secure":
+        raise InputError(
+            f"privacy.noise: {command} trains on the same data again and again, also without a budget; with secure "
+            'noise every training spends real budget, all of them together; use noise = "simulation"'
+        )
 
 
 def measured_run(config: Config, root: Path, *, attack: Attack, store: ActivationStore, listen: Listener) -> Measured:

@@ -8,7 +8,7 @@ from evaluations.compare.arms import choose_arms
 from evaluations.compare.cells import cell
 from evaluations.compare.page import write_compare_page
 from evaluations.compare.table import Comparison, markdown, summarise
-from evaluations.training import without_notices
+from evaluations.training import require_simulation, without_notices
 from fedpeft_secure.clients.backbone import new_store
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
@@ -39,13 +39,14 @@ def compare(
         listen: told about progress.
 
     Raises:
-        InputError: If an arm is unknown, or `out` holds cells of another configuration.
+        InputError: If an arm is unknown, noise is secret, or `out` holds cells of another configuration.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError("--seed: give at least one, and none twice")
     unknown = next((name for name in attacks if name not in ATTACKS), None)
     if unknown is not None:
         raise InputError(f"--attack {unknown}: there are {', '.join(ATTACKS)}")
+    require_simulation(base, "fedpeft compare")
     chosen, refused = choose_arms(base, arms)
     cells = []
     inside = without_notices(listen)

@@ -15,7 +15,7 @@ from evaluations.matrix.cells import attacked, defence_row, matrix_cell, trained
 from evaluations.matrix.defences import FAST, FAST_ATTACKS, choose_defences
 from evaluations.matrix.page import write_matrix_page
 from evaluations.matrix.results import DefenceRow, Failure, Matrix, MatrixCell
-from evaluations.training import without_notices
+from evaluations.training import require_simulation, without_notices
 from fedpeft_secure.clients.backbone import new_store
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import FedPeftError, InputError, RunDirectoryError, RunFailedError
@@ -75,9 +75,10 @@ def matrix(base: Config, wanted: Wanted, *, out: Path, listen: Listener) -> Matr
         listen: told about progress.
 
     Raises:
-        InputError: If a name is unknown, or `out` holds cells of another configuration.
+        InputError: If a name is unknown, noise is secret, or `out` holds cells of another configuration.
         RunFailedError: If no defence was trained.
     """
+    require_simulation(base, "fedpeft matrix")
     arms, refused = choose_defences(base, wanted.defences)
     listen_inside = without_notices(listen)
     store, progress = new_store(base), _Progress(listen=listen, total=len(arms) * (1 + len(wanted.attacks)))

@@ -69,23 +69,24 @@ class RecommendationAnswer(Record):
         return self.model_dump_json(by_alias=True, indent=2)
 
 
-def answer(found: Recommendation, budgets: dict[str, float]) -> RecommendationAnswer:
+def answer(found: Recommendation, budgets: dict[str, float], *, ledger: str) -> RecommendationAnswer:
     """What is said of a recommendation.
 
     Args:
         found: the choice.
         budgets: every client's ε in what is recommended; empty where nothing is.
+        ledger: of what is recommended.
     """
     return RecommendationAnswer(
         status="none" if found.chosen is None else "sure" if found.sure else "unsure",
-        statement=statement(found),
+        statement=statement(found, ledger=ledger),
         binding=found.binding,
         candidates=tuple(map(_candidate, found.judged)),
         budgets=budgets,
     )
 
 
-def statement(found: Recommendation) -> str:
+def statement(found: Recommendation, *, ledger: str) -> str:
     """The outcome in plain words."""
     if found.chosen is None:
         nearest = found.judged[0]
@@ -95,12 +96,21 @@ def statement(found: Recommendation) -> str:
             f"Nearest: {nearest.candidate.title} ({missed})."
         )
     title = found.chosen.candidate.title
+    charged = "" if ledger == "run" else f" It goes on with {ledger}: what was charged there counts."
     if found.sure:
-        return f"{title}: every wish is kept, by the whole interval where there is one."
+        lucky = (
+            ""
+            if len(found.judged) == 1
+            else (
+                f" It was chosen among {len(found.judged)} by these very figures, which favours the lucky: train it at "
+                "fresh seeds before relying on it."
+            )
+        )
+        return f"{title}: every wish is kept, by the whole interval where there is one.{lucky}{charged}"
     unsure = "; ".join(_figures(one.wish, one.client, one.words) for one in found.chosen.open_verdicts[:3])
     return (
         f"NOT SURE: {title} keeps every wish by its mean, but not by its interval: {unsure}. Add seeds before relying "
-        "on it."
+        f"on it.{charged}"
     )
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from evaluations.recommend.evidence import Candidate
 from evaluations.recommend.verdicts import Kept, Verdict, overall, verdicts
 from evaluations.recommend.wishes import Wishes
-from fedpeft_secure.budgets import charged_before
 from fedpeft_secure.config import Config
 from fedpeft_secure.config_file import assigned, parse_config
 from fedpeft_secure.preflight import check
@@ -64,18 +63,19 @@ def choose(candidates: Sequence[Candidate], wishes: Wishes) -> Recommendation:
     return Recommendation(chosen=chosen, judged=tuple(judged), binding=binding)
 
 
-def recommended_config(chosen: Judged) -> Config:
+def recommended_config(chosen: Judged, base: Config | None) -> Config:
     """The configuration to run, every client's budget written out, and checked as a run would.
 
-    It begins a ledger of its own, unless it uses what clients were charged for on another one.
+    It goes on with the ledger that the evidence was charged on, or else the one that `base` names: what was spent on
+    the search is spent.
 
     Raises:
         ConfigError: If this version refuses what an earlier one ran.
     """
     config = chosen.candidate.config
     tables = config.to_dict()
-    if not charged_before(config):
-        tables = assigned(tables, "privacy.ledger", "run", origin="recommend")
+    if base is not None and config.privacy.ledger == "run":
+        tables = assigned(tables, "privacy.ledger", base.privacy.ledger, origin="recommend")
     if not any(config.groups_of(name) for name in config.client_names) and isinstance(config.privacy.per_client, dict):
         terms = tables["privacy"]["per_client"]
         budgets = {name: terms.get(name, tables["privacy"]["epsilon"]) for name in config.client_names}

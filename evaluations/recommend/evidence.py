@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evaluations.leaks import Leak, leaks_over_seeds
 from evaluations.spread import Spread, spread
+from fedpeft_secure.budgets import epsilon_limit
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import FedPeftError, InputError
 from fedpeft_secure.result import Result
@@ -22,6 +23,7 @@ class Candidate:
         runs: directories, one for each seed.
         accuracy, leaks: over seeds.
         epsilons: the largest ε that each client spent in one training; infinite where nothing bounds it.
+        limits: the ε that each client may spend where the configuration is run again, which may be more.
         upload_bytes: measured, per client and round, mean over seeds.
         result: of its first seed.
     """
@@ -31,6 +33,7 @@ class Candidate:
     accuracy: Spread
     leaks: tuple[Leak, ...]
     epsilons: dict[str, float]
+    limits: dict[str, float]
     upload_bytes: float
     result: Result = field(repr=False)
 
@@ -38,6 +41,12 @@ class Candidate:
     def epsilon(self) -> float:
         """The largest of all clients."""
         return max(self.epsilons.values(), default=math.inf)
+
+    @property
+    def guarantee(self) -> tuple[str, float] | None:
+        """What ε holds for, and the largest δ of any client; None without privacy."""
+        privacy = self.result.privacy
+        return (privacy.unit, max(row.delta for row in privacy.clients)) if privacy.private else None
 
     @property
     def title(self) -> str:
@@ -55,7 +64,8 @@ def read_candidates(folders: Sequence[Path], base: Config | None) -> tuple[Candi
         base: says which model and data count; None where all runs are on the same.
 
     Raises:
-        InputError: If there is no finished run, none on this model and data, or runs on several and no `base`.
+        InputError: If there is no finished run, none on this model and data, or no `base` and runs on several, or
+            with ε of several units or δ, which cannot be compared.
     """
     runs = [run for folder in folders for run in _runs(folder)]
     if not runs:
@@ -72,7 +82,10 @@ def read_candidates(folders: Sequence[Path], base: Config | None) -> tuple[Candi
     for run in fitting:
         # A seed that was trained twice is one seed: the copies say nothing about luck.
         groups.setdefault(_without_seed(run.config), {}).setdefault(run.config.seed, run)
-    return tuple(_candidate([group[seed] for seed in sorted(group)]) for group in groups.values())
+    found = tuple(_candidate([group[seed] for seed in sorted(group)]) for group in groups.values())
+    if base is None and len({each.guarantee for each in found} - {None}) > 1:
+        raise InputError("--evidence: runs whose ε hold for several units or δ; give a CONFIG that says which to keep")
+    return found
 
 
 def _runs(folder: Path) -> Iterator[SavedRun]:
@@ -107,6 +120,7 @@ def _candidate(runs: Sequence[SavedRun]) -> Candidate:
         accuracy=spread([result.utility.accuracy for result in results]),
         leaks=leaks_over_seeds([result.attacks for result in results]),
         epsilons=epsilons,
+        limits={name: epsilon_limit(runs[0].config, name) for name in runs[0].config.client_names},
         upload_bytes=sum(result.communication.upload_bytes for result in results) / len(results),
         result=results[0],
     )

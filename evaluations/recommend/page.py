@@ -28,7 +28,8 @@ MEANINGS = (
      "Unsure: the mean does, the interval does not, or there is one seed. Broken: the mean lies on the wrong side. "
      "Unknown: nothing was measured, which is never taken for kept."),
     ("Which one is recommended", "Among what surely keeps every wish: the smallest ε, then the smallest upload, "
-     "then the best accuracy. Only if there is nothing of that kind, the same among what keeps them by the mean."),
+     "then the best accuracy. Only if there is nothing of that kind, the same among what keeps them by the mean. "
+     "Intervals are each configuration’s own: of many that just miss a floor, a lucky one will seem to keep it."),
     ("The ε of the evidence", "Each run’s ε covers that run. To have looked at all of them and then train once more "
      "is a use of all of them: let the evidence come from a simulation, from public data, or from one ledger that "
      "covers the search and the final run together."),
@@ -62,7 +63,7 @@ def recommendation_document(found: RecommendationAnswer, config: str, *, origin:
         Section(name="meaning", title="How it was decided", link="How", blocks=(Meanings(entries=MEANINGS),))
     )
     if config:
-        words = Prose(paragraphs=("fedpeft run takes it as it is.",))
+        words = Prose(paragraphs=(found.statement, "fedpeft run takes it as it is."))
         blocks: tuple[Block, ...] = (words, Source(label="Recommended configuration", text=config))
         sections.append(Section(name="configuration", title="Configuration", link="Configuration", blocks=blocks))
     return Document(

@@ -50,6 +50,7 @@ def verdicts(candidate: Candidate, wishes: Wishes) -> tuple[Verdict, ...]:
     return (
         *_utility(candidate, wishes),
         *_leakage(candidate, wishes),
+        *_guarantee(candidate, wishes),
         *_budgets(candidate, wishes),
         *_costs(candidate, wishes),
     )
@@ -73,11 +74,10 @@ def _leakage(candidate: Candidate, wishes: Wishes) -> Iterator[Verdict]:
         yield _leak(measured.get(kind), ".".join(kind), ceiling)
     if wishes.max_excess is None:
         return
-    controlled = [leak for leak in candidate.leaks if leak.null is not None]
-    if not controlled:
-        yield Verdict(wish="leakage", kept=Kept.UNKNOWN, words="no attack with a null control was run")
-    for leak in controlled:
-        yield _leak(leak, f"{leak.attack}.{leak.metric}", (leak.null or 0.0) + wishes.max_excess)
+    if not candidate.leaks:
+        yield Verdict(wish="leakage", kept=Kept.UNKNOWN, words="no attack was run")
+    for leak in candidate.leaks:
+        yield _excess(leak, wishes.max_excess)
 
 
 def _leak(leak: Leak | None, name: str, ceiling: float) -> Verdict:
@@ -87,14 +87,37 @@ def _leak(leak: Leak | None, name: str, ceiling: float) -> Verdict:
     return Verdict(wish="leakage", kept=kept, words=f"{name} {_words(leak.value)} for a ceiling of {ceiling:.3f}")
 
 
+def _excess(leak: Leak, ceiling: float) -> Verdict:
+    name = f"{leak.attack}.{leak.metric}"
+    if leak.excess is None:
+        return Verdict(wish="leakage", kept=Kept.UNKNOWN, words=f"{name} has no null control")
+    words = f"{name} {_words(leak.excess)} above its null control, for a ceiling of {ceiling:g}"
+    return Verdict(wish="leakage", kept=_below(leak.excess, ceiling), words=words)
+
+
+def _guarantee(candidate: Candidate, wishes: Wishes) -> Iterator[Verdict]:
+    """ε of another unit, or at a larger δ, is not what was asked for, however small."""
+    if candidate.guarantee is None or wishes.unit is None:
+        return
+    unit, delta = candidate.guarantee
+    kept = Kept.KEPT if unit == wishes.unit and delta <= wishes.delta else Kept.BROKEN
+    words = f"ε holds for one {unit} at δ = {delta:g}, asked for one {wishes.unit} at {wishes.delta:g}"
+    yield Verdict(wish="guarantee", kept=kept, words=words)
+
+
 def _budgets(candidate: Candidate, wishes: Wishes) -> Iterator[Verdict]:
-    """Each client's own; a client that the runs did not have is given the largest ε of those that they had."""
+    """Each client's own: what it spent, and what it would be allowed to.
+
+    A client that the runs did not have is given the largest ε of those that they had.
+    """
     if not wishes.epsilons and math.isinf(wishes.max_epsilon):
         return
     for client in wishes.epsilons or candidate.epsilons:
         spent, limit = candidate.epsilons.get(client, candidate.epsilon), wishes.epsilon_of(client)
-        kept = Kept.KEPT if spent <= limit else Kept.BROKEN
-        yield Verdict(wish="epsilon", client=client, kept=kept, words=f"ε {spent:.2f} of at most {limit:g}")
+        allowed = candidate.limits.get(client, max(candidate.limits.values()))
+        kept = Kept.KEPT if max(spent, allowed) <= limit else Kept.BROKEN
+        words = f"ε {spent:.2f} spent and {allowed:g} allowed, of at most {limit:g}"
+        yield Verdict(wish="epsilon", client=client, kept=kept, words=words)
 
 
 def _costs(candidate: Candidate, wishes: Wishes) -> Iterator[Verdict]:

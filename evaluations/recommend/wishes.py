@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fedpeft_secure.allocation.device_terms import client_devices
 from fedpeft_secure.allocation.devices import MIB, Device
@@ -26,6 +27,7 @@ class Wishes:
         devices: each client's device; empty where nothing is said about devices.
         round_seconds: the longest local training of a round, where there are devices.
         max_upload_bytes, max_memory_bytes: of every client.
+        unit, delta: what every ε must hold for, and at which δ at most; None where nobody said.
     """
 
     min_accuracy: float = 0.0
@@ -37,6 +39,8 @@ class Wishes:
     round_seconds: float = math.inf
     max_upload_bytes: float = math.inf
     max_memory_bytes: float = math.inf
+    unit: Literal["example", "client"] | None = None
+    delta: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_accuracy <= 1:
@@ -84,6 +88,8 @@ def make_wishes(
         round_seconds=math.inf if base is None else base.allocation.round_seconds,
         max_upload_bytes=max_upload_kib * KIB,
         max_memory_bytes=max_memory_mib * MIB,
+        unit=None if base is None else base.privacy.unit,
+        delta=1.0 if base is None else base.privacy.delta,
     )
 
 

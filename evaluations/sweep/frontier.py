@@ -20,10 +20,20 @@ def undominated(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
 
 
 def utility_frontier(points: Sequence[Point]) -> list[Point]:
-    """The points by ε, those on the frontier of mean accuracy against ε marked."""
-    marks = undominated([point.epsilon for point in points], [point.accuracy.mean for point in points])
-    marked = [point.model_copy(update={"frontier": mark}) for point, mark in zip(points, marks, strict=True)]
+    """The points by ε, those on the frontier of mean accuracy against ε marked: one for each δ and privacy unit."""
+    groups: dict[tuple[float, object], list[Point]] = {}
+    for point in points:
+        groups.setdefault(guarantee_of(point), []).append(point)
+    marked = []
+    for group in groups.values():
+        marks = undominated([point.epsilon for point in group], [point.accuracy.mean for point in group])
+        marked += [point.model_copy(update={"frontier": mark}) for point, mark in zip(group, marks, strict=True)]
     return sorted(marked, key=lambda point: point.epsilon)
+
+
+def guarantee_of(point: Point) -> tuple[float, object]:
+    """δ, and the privacy unit where the sweep has several: ε of different ones cannot be compared."""
+    return point.delta, point.values.get("privacy.unit")
 
 
 def leak_frontiers(points: Sequence[Point]) -> list[Point]:
@@ -47,9 +57,11 @@ def leak_of(point: Point, kind: tuple[str, str]) -> Leak | None:
 
 
 def steps_along(frontier: Sequence[Point]) -> tuple[Step, ...]:
-    """From each point of a frontier, sorted by ε, to the next: paired seed by seed."""
+    """From each point of a frontier, sorted by ε, to the next of the same guarantee: paired seed by seed."""
     steps = []
-    for start, end in pairwise(frontier):
+    guarantees = dict.fromkeys(map(guarantee_of, frontier))
+    lines = [[point for point in frontier if guarantee_of(point) == one] for one in guarantees]
+    for start, end in (pair for line in lines for pair in pairwise(line)):
         before = dict(zip(start.seeds, start.by_seed, strict=True))
         common = [value - before[seed] for seed, value in zip(end.seeds, end.by_seed, strict=True) if seed in before]
         difference = spread(common) if common else None

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from evaluations import training
-from evaluations.training import measured_run, no_attack
+from evaluations.training import measured_run, no_attack, require_simulation
 from fedpeft_secure.clients.backbone import new_store
+from fedpeft_secure.errors import InputError
 from fedpeft_secure.events import Event, RoundFinished, ignore
 from tests.fedpeft_secure.conftest import tiny_bert, tiny_config
 
@@ -64,3 +65,9 @@ def test_the_peak_is_that_of_this_training(tmp_path: Path, monkeypatch) -> None:
     assert asked.read_text() == "5"
     monkeypatch.setattr(training, "PEAK", tmp_path / "nowhere" / "clear_refs")
     training.begin_new_peak()
+
+
+def test_secret_noise_is_not_spent_on_comparisons(tiny_config) -> None:
+    require_simulation(tiny_config({"privacy.noise": "simulation"}), "fedpeft compare")
+    with pytest.raises(InputError, match=r"privacy\.noise: fedpeft compare .* use noise = \"simulation\""):
+        require_simulation(tiny_config({"privacy.noise": "secure"}), "fedpeft compare")

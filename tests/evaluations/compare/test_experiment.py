@@ -67,3 +67,9 @@ def test_cells_of_other_settings_are_not_mixed_in(tiny_config: MakeConfig, tmp_p
 def test_seeds_are_given_once(seeds: tuple[int, ...], tiny_config: MakeConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--seed: give at least one, and none twice"):
         compare(tiny_config(), seeds=seeds, out=tmp_path, listen=ignore)
+
+
+def test_arms_do_not_spend_secret_noise(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="fedpeft compare trains on the same data again and again"):
+        compare(tiny_config({"privacy.noise": "secure"}), seeds=(0,), out=tmp_path / "new", listen=ignore)
+    assert not (tmp_path / "new").exists()

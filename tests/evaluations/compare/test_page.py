@@ -36,7 +36,7 @@ def test_everything_asked_for_is_there(make_cell) -> None:
     seen = shown(comparison(make_cell))
     for words in (
         "3 arms on the same data", "Best arm 1.000", "The default 0.600", "Told apart from the default 1 of 2",
-        "Surely better: fedit", "Surely worse: none", "Smallest upload 500", "+0.400*", "0.710", "0.690", "0.680",
+        "Better: fedit", "Worse: none", "Smallest upload 500", "+0.400*", "0.710", "0.690", "0.680",
         "2.5", "900 MB", "8.00", "membership, AUC", "0.610 null 0.500", "needs individual updates", "Simulation.",
         "learning rate",
     ):  # fmt: skip

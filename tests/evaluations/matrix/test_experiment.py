@@ -100,3 +100,10 @@ def test_the_fast_subset_fills_in_what_is_left_open() -> None:
     fast = choose(attacks=[], views=["sum"], defences=[], fast=True)
     assert (fast.attacks, fast.views, fast.defences) == (FAST_ATTACKS, ("sum",), FAST)
     assert choose(attacks=["span"], views=[], defences=["ffa"], fast=True).defences == ("ffa",)
+
+
+def test_defences_do_not_spend_secret_noise(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    wanted = choose(attacks=["span"], views=[], defences=["plain"], fast=True)
+    with pytest.raises(InputError, match="fedpeft matrix trains on the same data again and again"):
+        matrix(tiny_config({"privacy.noise": "secure"}), wanted, out=tmp_path / "new", listen=ignore)
+    assert not (tmp_path / "new").exists()

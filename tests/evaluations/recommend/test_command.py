@@ -169,3 +169,60 @@ def test_its_page_is_quiet_in_a_browser(browser, make_runs, tmp_path: Path) -> N
     assert browser.evaluate("document.documentElement.scrollWidth") == 390
     assert browser.evaluate("document.querySelectorAll('#all-candidates tbody tr').length") == 3
     assert "Surely" in browser.evaluate("document.querySelector('.answers').innerText")
+
+
+def test_another_unit_or_a_larger_delta_is_not_what_was_asked_for(make_runs, tmp_path: Path) -> None:
+    (run,) = make_runs(3, (0.75,))
+    for unit, delta, standing in (("example", 1e-5, "kept"), ("client", 1e-5, "broken"), ("example", 1e-2, "broken")):
+        result = json.loads((run / "result.json").read_text())
+        result["privacy"]["unit"] = unit
+        for row in result["privacy"]["clients"]:
+            row["delta"] = delta
+        (run / "result.json").write_text(json.dumps(result))
+        (first,) = ask(tmp_path, parse_config({"privacy": {"epsilon": 8.0}})).candidates
+        assert {one.wish: one.standing for one in first.wishes}["guarantee"] == standing
+
+
+def test_what_the_search_was_charged_on_goes_on(make_runs, tmp_path: Path) -> None:
+    ledger = str(tmp_path / "hospital.sqlite")
+    make_runs(3, SURE, settings={"privacy.ledger": ledger})
+    found = ask(tmp_path, min_accuracy=0.72)
+    assert load_config(tmp_path / "out" / "recommended.toml").privacy.ledger == ledger
+    assert f"It goes on with {ledger}" in found.statement
+
+
+def test_the_ledger_of_the_configuration_is_kept(make_runs, tmp_path: Path) -> None:
+    ledger = str(tmp_path / "hospital.sqlite")
+    make_runs(3, SURE)
+    base = parse_config({"privacy": {"epsilon": 8.0, "ledger": ledger}})
+    assert ledger in ask(tmp_path, base, min_accuracy=0.72).statement
+    assert load_config(tmp_path / "out" / "recommended.toml").privacy.ledger == ledger
+
+
+def test_a_ceiling_on_epsilon_holds_for_what_may_be_spent(make_runs, tmp_path: Path) -> None:
+    for run in make_runs(8, SURE):
+        result = json.loads((run / "result.json").read_text())
+        for row in result["privacy"]["clients"]:
+            row["epsilon_spent"] = 4.9
+        (run / "result.json").write_text(json.dumps(result))
+    found = ask(tmp_path, max_epsilon=6.0)
+    assert (found.status, found.binding) == ("none", ("epsilon",))
+    assert "ε 4.90 spent and 8 allowed, of at most 6" in found.candidates[0].wishes[0].figures
+
+
+def test_the_luck_of_the_null_control_counts_too(make_runs, tmp_path: Path) -> None:
+    for run, null in zip(make_runs(3, SURE, leak=0.52), (0.45, 0.50, 0.55), strict=True):
+        result = json.loads((run / "result.json").read_text())
+        result["attacks"][0]["null"] = null
+        (run / "result.json").write_text(json.dumps(result))
+    assert ask(tmp_path, max_leakage=["0.05"]).status == "unsure"
+
+
+def test_a_choice_among_several_is_said_to_favour_the_lucky(make_runs, tmp_path: Path) -> None:
+    make_runs(8, SURE)
+    assert "lucky" not in ask(tmp_path, min_accuracy=0.72).statement
+    make_runs(3, SURE)
+    found = ask(tmp_path, min_accuracy=0.72)
+    assert found.status == "sure"
+    assert "chosen among 2 by these very figures" in found.statement
+    assert "chosen among 2" in visible((tmp_path / "out" / "report.html").read_text())

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,13 @@ def test_other_models_and_data_are_left_aside(make_runs, tmp_path: Path) -> None
 def test_an_empty_folder_is_no_evidence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no finished run in it"):
         read_candidates([tmp_path], None)
+
+
+def test_epsilons_of_several_deltas_are_not_compared_unasked(make_runs, tmp_path: Path) -> None:
+    runs = make_runs(3, (0.70,)) + make_runs(8, (0.75,))
+    result = json.loads((runs[0] / "result.json").read_text())
+    result["privacy"]["clients"][0]["delta"] = 1e-2
+    (runs[0] / "result.json").write_text(json.dumps(result))
+    with pytest.raises(InputError, match="hold for several units or δ; give a CONFIG"):
+        read_candidates([tmp_path], None)
+    assert len(read_candidates([tmp_path], parse_config({}))) == 2

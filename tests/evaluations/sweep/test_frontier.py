@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from evaluations.sweep.frontier import undominated
+from evaluations.sweep.frontier import steps_along, undominated, utility_frontier
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,16 @@ def test_points_come_by_epsilon_with_their_frontiers(make_sweep) -> None:
     found = make_sweep({1: (0.6,), 3: (0.7,), 8: (0.65,), math.inf: (0.8,)})
     assert [point.values["privacy.epsilon"] for point in found.points] == [1, 3, 8, "inf"]
     assert [point.frontier for point in found.points] == [True, True, False, True]
+
+
+def test_epsilons_of_other_deltas_and_units_are_not_compared(make_sweep) -> None:
+    points = make_sweep({1: (0.6,), 3: (0.7,), 8: (0.65,), math.inf: (0.8,)}).points
+    apart = [points[0], points[1], points[2].model_copy(update={"delta": 1e-7}), points[3]]
+    assert [point.frontier for point in utility_frontier(apart)] == [True, True, True, True]
+    unit = points[2].model_copy(update={"values": {**points[2].values, "privacy.unit": "client"}})
+    marked = utility_frontier([points[0], points[1], unit, points[3]])
+    assert [point.frontier for point in marked] == [True] * 4
+    assert not any(unit.values in (step.start, step.end) for step in steps_along(marked))
 
 
 def test_the_frontier_of_leakage_is_another_one(make_sweep) -> None:
