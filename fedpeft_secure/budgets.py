@@ -202,7 +202,7 @@ def _individual_rates(config: Config, client: str) -> dp.IndividualRates:
         return dp.individual_rates(
             epsilons={name: group.epsilon for name, group in groups.items()},
             shares={name: group.share for name, group in groups.items()},
-            delta=_delta_of(config, client),
+            delta=delta_of(config, client),
             sample_rate=_rate_of(config, client),
             steps=planned_steps(config, client),
             accountant=config.privacy.accountant,
@@ -224,7 +224,7 @@ def _budget(
     return ClientBudget(
         client=client,
         epsilon=epsilon_limit(config, client),
-        delta=_delta_of(config, client),
+        delta=delta_of(config, client),
         noise_multiplier=noise_multiplier,
         sample_rate=_rate_of(config, client),
         steps=planned_steps(config, client),
@@ -239,7 +239,8 @@ def _rate_of(config: Config, client: str) -> float:
     return config.terms_of(client).sample_rate or config.training.sample_rate
 
 
-def _delta_of(config: Config, client: str) -> float:
+def delta_of(config: Config, client: str) -> float:
+    """δ of `client`: its own, or everybody's."""
     return config.terms_of(client).delta or config.privacy.delta
 
 
@@ -288,7 +289,7 @@ def _noise_for(config: Config, client: str, epsilon: float) -> float:
     try:
         return dp.noise_multiplier(
             epsilon=epsilon,
-            delta=_delta_of(config, client),
+            delta=delta_of(config, client),
             sample_rate=_rate_of(config, client),
             steps=steps,
             accountant=config.privacy.accountant,
@@ -308,7 +309,7 @@ def _spends(config: Config, client: str, noise_multiplier: float, sample_rate: f
     )
     return dp.compose(
         (run, *charged_before(config)),
-        delta=_delta_of(config, client),
+        delta=delta_of(config, client),
         accountant=config.privacy.accountant,
         relation=config.privacy.relation,
     )

@@ -127,15 +127,15 @@ def find_span(factor: Factor) -> Span:
 
     The numerical rank follows from the noise alone: the largest singular value of a matrix of independent entries of
     variance σ² is about σ(√rows + √columns), so that a direction of rounding is not taken for one of tokens. Behind k
-    directions of tokens the noise is left with k rows and columns fewer: with the whole matrix' edge one weak direction
-    in a hundred small batches was lost, and its tokens then looked as if they pointed anywhere.
+    directions that are surely of tokens the noise is left with k rows and columns fewer: with the whole matrix' edge
+    one weak direction in a hundred small batches was lost, and its tokens then looked as if they pointed anywhere.
+    A direction too many costs less, since its uncertainty is known: `EDGE` therefore lets some noise pass.
     """
     rows, columns = factor.observed.shape
     _, values, right = np.linalg.svd(factor.observed, full_matrices=False)
-    found = np.arange(len(values))
-    edges = EDGE * factor.noise_stddev * (np.sqrt(rows - found) + np.sqrt(columns - found))
-    above = values > np.maximum(edges, NUMERICAL_ZERO * values[0])
-    rank = int(np.cumprod(above).sum()) if values[0] > 0 else 0
+    sure = int((values > factor.noise_stddev * (np.sqrt(rows) + np.sqrt(columns))).sum())
+    edge = EDGE * factor.noise_stddev * (np.sqrt(rows - sure) + np.sqrt(columns - sure))
+    rank = int((values > max(edge, NUMERICAL_ZERO * values[0])).sum()) if values[0] > 0 else 0
     signal = right[:rank].T
     return Span(factor=factor, signal=signal, scaled=signal * (factor.noise_stddev / values[:rank]))
 

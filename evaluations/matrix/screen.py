@@ -14,7 +14,10 @@ COSTS = ("accuracy", "ε", "sent", "seconds")
 
 
 def screen(found: Matrix) -> Group:
-    """What attacks get under each defence, a column for each view; below it what the defences cost."""
+    """What attacks get under each defence, a column for each view; below it what the defences cost.
+
+    Names come as plain text: a submission's may hold anything.
+    """
     return Group(_got(found), _costs(found))
 
 
@@ -24,17 +27,17 @@ def _got(found: Matrix) -> Table:
     for row in found.defences:
         table.add_row(Text(row.defence, style="bold"))
         for attack in _attacks(found):
-            table.add_row(attack, *(_two_lines(cells.get((row.defence, attack, view))) for view in _views(found)))
+            table.add_row(Text(attack), *(_two_lines(cells.get((row.defence, attack, view))) for view in _views(found)))
         table.add_section()
     for one in found.failures:
-        table.add_row(f"{one.defence}: {one.attack or 'training'}", "failed")
+        table.add_row(Text(f"{one.defence}: {one.attack or 'training'}"), "failed")
     return table
 
 
 def _costs(found: Matrix) -> Table:
     table = Table("defence", *COSTS, box=SIMPLE_HEAD)
     for row in found.defences:
-        table.add_row(row.defence, *_cost_words(row))
+        table.add_row(Text(row.defence), *_cost_words(row))
     return table
 
 

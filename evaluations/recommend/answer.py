@@ -4,10 +4,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
+from rich.text import Text
 
 from evaluations.leaks import Leak
-from evaluations.recommend.choose import Judged, Recommendation
+from evaluations.recommend.choose import Judged, Recommendation, has_room
 from evaluations.spread import Spread
+from fedpeft_secure.config import Config
 from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.result import Number
 
@@ -69,24 +71,34 @@ class RecommendationAnswer(Record):
         return self.model_dump_json(by_alias=True, indent=2)
 
 
-def answer(found: Recommendation, budgets: dict[str, float], *, ledger: str) -> RecommendationAnswer:
+def answer(found: Recommendation, budgets: dict[str, float], config: Config | None) -> RecommendationAnswer:
     """What is said of a recommendation.
 
     Args:
         found: the choice.
         budgets: every client's ε in what is recommended; empty where nothing is.
-        ledger: of what is recommended.
+        config: what is recommended; None where nothing is.
     """
+    full = "" if config is None or has_room(config) else config.privacy.ledger
     return RecommendationAnswer(
-        status="none" if found.chosen is None else "sure" if found.sure else "unsure",
-        statement=statement(found, ledger=ledger),
+        status="none" if found.chosen is None else "sure" if found.sure and not full else "unsure",
+        statement=_unaffordable(found, full) if full else statement(found, config),
         binding=found.binding,
         candidates=tuple(map(_candidate, found.judged)),
         budgets=budgets,
     )
 
 
-def statement(found: Recommendation, *, ledger: str) -> str:
+def _unaffordable(found: Recommendation, ledger: str) -> str:
+    """What is said where the search has spent what the run would need."""
+    title = "" if found.chosen is None else found.chosen.candidate.title
+    return (
+        f"NOT SURE: {title} is the best that was found, but {ledger}, on which it goes on, has no room for it: what "
+        "was charged there counts. Raise the budgets by as much, or let the evidence come from a simulation."
+    )
+
+
+def statement(found: Recommendation, config: Config | None) -> str:
     """The outcome in plain words."""
     if found.chosen is None:
         nearest = found.judged[0]
@@ -96,6 +108,7 @@ def statement(found: Recommendation, *, ledger: str) -> str:
             f"Nearest: {nearest.candidate.title} ({missed})."
         )
     title = found.chosen.candidate.title
+    ledger = "run" if config is None else config.privacy.ledger
     charged = "" if ledger == "run" else f" It goes on with {ledger}: what was charged there counts."
     if found.sure:
         lucky = (
@@ -117,7 +130,7 @@ def statement(found: Recommendation, *, ledger: str) -> str:
 def screen(found: RecommendationAnswer) -> Table:
     """A line for each candidate, the recommended one first."""
     table = Table("candidate", "accuracy", "ε", "upload", "wishes", "what is open")
-    table.caption, table.caption_justify = found.statement, "left"
+    table.caption, table.caption_justify = Text(found.statement), "left"
     for each in found.candidates:
         ends = "" if each.accuracy.low is None else f" [{each.accuracy.low:.3f}, {each.accuracy.high:.3f}]"
         missed = [one for one in each.wishes if one.standing != "kept"]

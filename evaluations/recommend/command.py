@@ -31,7 +31,7 @@ def recommend(base: Config | None, *, wishes: Wishes, evidence: Sequence[Path], 
     found = choose(read_candidates(evidence, base), wishes)
     config = None if found.chosen is None else recommended_config(found.chosen, base)
     budgets = {} if config is None else {name: config.epsilon_of(name) for name in config.client_names}
-    said = answer(found, budgets, ledger="run" if config is None else config.privacy.ledger)
+    said = answer(found, budgets, config)
     text = "" if config is None else dump_config(config)
     try:
         out.mkdir(parents=True, exist_ok=True)

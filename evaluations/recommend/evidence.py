@@ -23,6 +23,7 @@ class Candidate:
         runs: directories, one for each seed.
         accuracy, leaks: over seeds.
         epsilons: the largest ε that each client spent in one training; infinite where nothing bounds it.
+        deltas: the largest δ of each client's ε.
         limits: the ε that each client may spend where the configuration is run again, which may be more.
         upload_bytes: measured, per client and round, mean over seeds.
         result: of its first seed.
@@ -33,6 +34,7 @@ class Candidate:
     accuracy: Spread
     leaks: tuple[Leak, ...]
     epsilons: dict[str, float]
+    deltas: dict[str, float]
     limits: dict[str, float]
     upload_bytes: float
     result: Result = field(repr=False)
@@ -46,7 +48,7 @@ class Candidate:
     def guarantee(self) -> tuple[str, float] | None:
         """What ε holds for, and the largest δ of any client; None without privacy."""
         privacy = self.result.privacy
-        return (privacy.unit, max(row.delta for row in privacy.clients)) if privacy.private else None
+        return (privacy.unit, max(self.deltas.values())) if privacy.private else None
 
     @property
     def title(self) -> str:
@@ -110,16 +112,19 @@ def _without_seed(config: Config) -> str:
 def _candidate(runs: Sequence[SavedRun]) -> Candidate:
     results = [run.result for run in runs]
     epsilons: dict[str, float] = {}
+    deltas: dict[str, float] = {}
     for result in results:
         for row in result.privacy.clients:
             spent = row.epsilon_spent if result.privacy.private else math.inf
             epsilons[row.client] = max(spent, epsilons.get(row.client, 0.0))
+            deltas[row.client] = max(row.delta, deltas.get(row.client, 0.0))
     return Candidate(
         config=runs[0].config,
         runs=tuple(run.directory.root for run in runs),
         accuracy=spread([result.utility.accuracy for result in results]),
         leaks=leaks_over_seeds([result.attacks for result in results]),
         epsilons=epsilons,
+        deltas=deltas,
         limits={name: epsilon_limit(runs[0].config, name) for name in runs[0].config.client_names},
         upload_bytes=sum(result.communication.upload_bytes for result in results) / len(results),
         result=results[0],

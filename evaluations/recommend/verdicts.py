@@ -99,9 +99,11 @@ def _guarantee(candidate: Candidate, wishes: Wishes) -> Iterator[Verdict]:
     """ε of another unit, or at a larger δ, is not what was asked for, however small."""
     if candidate.guarantee is None or wishes.unit is None:
         return
-    unit, delta = candidate.guarantee
-    kept = Kept.KEPT if unit == wishes.unit and delta <= wishes.delta else Kept.BROKEN
-    words = f"ε holds for one {unit} at δ = {delta:g}, asked for one {wishes.unit} at {wishes.delta:g}"
+    unit, largest = candidate.guarantee
+    found = {name: (candidate.deltas.get(name, largest), asked) for name, asked in wishes.deltas.items()}
+    client, (delta, asked) = max(found.items(), key=lambda one: one[1][0] / one[1][1])
+    kept = Kept.KEPT if unit == wishes.unit and delta <= asked else Kept.BROKEN
+    words = f"ε of {client} holds for one {unit} at δ = {delta:g}, asked for one {wishes.unit} at {asked:g}"
     yield Verdict(wish="guarantee", kept=kept, words=words)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fedpeft_secure.allocation.device_terms import client_devices
 from fedpeft_secure.allocation.devices import MIB, Device
-from fedpeft_secure.budgets import epsilon_limit
+from fedpeft_secure.budgets import delta_of, epsilon_limit
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import InputError
 
@@ -27,7 +27,7 @@ class Wishes:
         devices: each client's device; empty where nothing is said about devices.
         round_seconds: the longest local training of a round, where there are devices.
         max_upload_bytes, max_memory_bytes: of every client.
-        unit, delta: what every ε must hold for, and at which δ at most; None where nobody said.
+        unit, deltas: what every ε must hold for, and each client's own largest δ; None and empty where nobody said.
     """
 
     min_accuracy: float = 0.0
@@ -40,7 +40,7 @@ class Wishes:
     max_upload_bytes: float = math.inf
     max_memory_bytes: float = math.inf
     unit: Literal["example", "client"] | None = None
-    delta: float = 1.0
+    deltas: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_accuracy <= 1:
@@ -74,8 +74,10 @@ def make_wishes(
     excess, leaks = parse_leak_limits(max_leakage)
     epsilons: dict[str, float] = {}
     devices: dict[str, Device] = {}
+    deltas: dict[str, float] = {}
     if base is not None:
         epsilons = {name: epsilon_limit(base, name) for name in base.client_names}
+        deltas = {name: delta_of(base, name) for name in base.client_names if base.is_private(name)}
         if base.allocation.devices:
             devices = dict(zip(base.client_names, client_devices(base), strict=True))
     return Wishes(
@@ -88,8 +90,8 @@ def make_wishes(
         round_seconds=math.inf if base is None else base.allocation.round_seconds,
         max_upload_bytes=max_upload_kib * KIB,
         max_memory_bytes=max_memory_mib * MIB,
-        unit=None if base is None else base.privacy.unit,
-        delta=1.0 if base is None else base.privacy.delta,
+        unit=None if base is None or not deltas else base.privacy.unit,
+        deltas=deltas,
     )
 
 

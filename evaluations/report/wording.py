@@ -58,15 +58,17 @@ def accuracy_interval(utility: Utility) -> tuple[float, float]:
 
 
 def loss_caption(rounds: Sequence[RoundRecord]) -> str:
-    """What the loss by round is, and why it may rise beside an accuracy that does not fall."""
+    """What the loss by round is, and why it may rise where accuracy is no worse for it."""
     caption = "Mean loss by round on the validation split."
-    measured = [(record.loss, record.accuracy) for record in rounds if record.loss is not None]
+    measured = [(one.loss, one.accuracy) for one in rounds if one.loss is not None and math.isfinite(one.loss)]
+    if not measured:
+        return caption
     (lowest, accuracy), (last, reached) = min(measured, key=lambda point: point[0]), measured[-1]
     if last <= RISE * lowest or accuracy is None or reached is None or reached < accuracy:
         return caption
     return (
-        f"{caption} It rises from its lowest, {text.number(lowest)}, while accuracy does not fall: answers get surer, "
-        "and a wrong one costs the more the surer it is. Its probabilities are not to be relied on."
+        f"{caption} It rises from its lowest, {text.number(lowest)}, though accuracy is no lower than it was there: "
+        "answers get surer, and a wrong one costs the more the surer it is. Its probabilities are not to be relied on."
     )
 
 

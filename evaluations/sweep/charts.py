@@ -8,6 +8,7 @@ from evaluations.report import formatting as text
 from evaluations.report.charts import INK, MUTED, PALETTE, blank_figure, finished_chart, plain
 from evaluations.report.elements import Chart
 from evaluations.spread import Spread
+from evaluations.sweep.frontier import lines_of
 from evaluations.sweep.grid import value_text, values_text
 from evaluations.sweep.results import Point, Sweep
 from evaluations.sweep.series import (
@@ -33,20 +34,23 @@ def frontier_chart(found: Sweep) -> Chart | None:
         _add_points(
             figure, series.points, scale, colour=_colour(index), name=text.cut(series.name) or "mean over seeds"
         )
+    for number, line in enumerate(lines_of(found.points)):
+        figure.add_scatter(
+            x=epsilon_scale(line, found.points).positions,
+            y=[point.accuracy.mean for point in line],
+            name="frontier",
+            showlegend=number == 0,
+            mode="lines",
+            line={"color": INK, "width": 1.5, "dash": "4px,3px", "shape": "hv"},
+            hoverinfo="skip",
+        )
     front = [point for point in found.points if point.frontier]
-    figure.add_scatter(
-        x=epsilon_scale(front, found.points).positions,
-        y=[point.accuracy.mean for point in front],
-        name="frontier",
-        mode="lines",
-        line={"color": INK, "width": 1.5, "dash": "4px,3px", "shape": "hv"},
-        hoverinfo="skip",
-    )
     _label_ticks(figure, epsilon_scale(found.points, found.points))
     spoken = "; ".join(f"ε = {text.number(p.epsilon, digits=2)}: {_spoken(p.accuracy)}" for p in front)
     caption = (
         "Test accuracy against the largest ε that a client spent in a cell, on a logarithmic scale. Dots: means over "
-        "seeds; bars: 95 % intervals (Student’s t); dashes: the frontier, which no other point beats in both."
+        "seeds; bars: 95 % intervals (Student’s t); dashes: the frontier, which no other point beats in both "
+        "(one for each δ and privacy unit)."
     )
     return finished_chart("frontier", caption, f"Accuracy against ε. The frontier: {spoken}.", 420, figure)
 

@@ -36,6 +36,12 @@ def guarantee_of(point: Point) -> tuple[float, object]:
     return point.delta, point.values.get("privacy.unit")
 
 
+def lines_of(points: Sequence[Point]) -> list[list[Point]]:
+    """The points on the frontier of each guarantee, as they come."""
+    front = [point for point in points if point.frontier]
+    return [[point for point in front if guarantee_of(point) == one] for one in dict.fromkeys(map(guarantee_of, front))]
+
+
 def leak_frontiers(points: Sequence[Point]) -> list[Point]:
     """The points, with those marked that are on the frontier of mean accuracy against an attack's mean score."""
     kinds = dict.fromkeys((leak.attack, leak.metric) for point in points for leak in point.leaks)
@@ -59,9 +65,7 @@ def leak_of(point: Point, kind: tuple[str, str]) -> Leak | None:
 def steps_along(frontier: Sequence[Point]) -> tuple[Step, ...]:
     """From each point of a frontier, sorted by ε, to the next of the same guarantee: paired seed by seed."""
     steps = []
-    guarantees = dict.fromkeys(map(guarantee_of, frontier))
-    lines = [[point for point in frontier if guarantee_of(point) == one] for one in guarantees]
-    for start, end in (pair for line in lines for pair in pairwise(line)):
+    for start, end in (pair for line in lines_of(frontier) for pair in pairwise(line)):
         before = dict(zip(start.seeds, start.by_seed, strict=True))
         common = [value - before[seed] for seed, value in zip(end.seeds, end.by_seed, strict=True) if seed in before]
         difference = spread(common) if common else None

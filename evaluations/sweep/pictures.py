@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from evaluations.report import formatting as text
 from evaluations.report.stills import COLOURS, MUTED, Drawing, blank_axes, stills
+from evaluations.sweep.frontier import lines_of
 from evaluations.sweep.grid import value_text
 from evaluations.sweep.results import Sweep
 from evaluations.sweep.series import EPSILON, epsilon_scale, has_epsilons, leak_kinds, leaking, series_along
@@ -37,10 +38,10 @@ def _frontier(found: Sweep) -> Figure | None:
         )  # fmt: skip
         for place, point in zip(places, series.points, strict=True):
             axes.plot([place] * len(point.by_seed), point.by_seed, ".", color=colour, alpha=0.45, markersize=4)
-    front = [point for point in found.points if point.frontier]
-    places = epsilon_scale(front, found.points).positions
-    axes.step(places, [point.accuracy.mean for point in front], where="post", color="black", linestyle="--",
-              linewidth=1, label="frontier")  # fmt: skip
+    for number, line in enumerate(lines_of(found.points)):
+        places = epsilon_scale(line, found.points).positions
+        axes.step(places, [point.accuracy.mean for point in line], where="post", color="black", linestyle="--",
+                  linewidth=1, label="frontier" if number == 0 else None)  # fmt: skip
     ticks = epsilon_scale(found.points, found.points).ticks
     axes.set_xticks([place for place, _ in ticks], [name for _, name in ticks])
     simulated = " (seeded noise: simulation)" if found.privacy.kind == "simulation" else ""

@@ -24,7 +24,7 @@ class Point(Record):
         runs: the cells' directories, below the sweep's.
         by_seed: the accuracy of each.
         epsilon: the largest that a client spent in one cell; "inf" where nothing bounds it. It covers that cell alone.
-        frontier: no other point has at most this ε and a higher mean accuracy.
+        frontier: no other point has at most this ε, at the same δ and for the same unit, and a higher mean accuracy.
         upload_bytes, download_bytes: per client and round.
         seconds: of a whole cell.
         warnings: what the numbers do not carry.

@@ -21,6 +21,9 @@ KEPT_ROUNDS = 2
 
 FILE = re.compile(r"round-(\d{6})-attempt-(\d{3,})\.safetensors")
 
+UNNAMED = re.compile(r"round-\d{6}\.safetensors")
+"""What an earlier version wrote, without saying which attempt it was of."""
+
 Attempt = tuple[int, int]
 """(round, attempt)"""
 
@@ -75,7 +78,10 @@ class PersonalValues:
     def _attempts(self) -> list[Attempt]:
         if not self.folder.is_dir():
             return []
-        found = (FILE.fullmatch(path.name) for path in self.folder.iterdir())
+        names = [path.name for path in self.folder.iterdir()]
+        if old := next(filter(UNNAMED.fullmatch, names), None):
+            raise PolicyError(f"{self.folder / old}: an earlier version kept it; begin a new run")
+        found = map(FILE.fullmatch, names)
         return sorted((int(match[1]), int(match[2])) for match in found if match)
 
     def _path(self, attempt: Attempt) -> Path:

@@ -177,6 +177,7 @@ def _replay_client(
         randomness=SeededRandomness(seed=Seed(Seed(config.seed).entropy("replay", name) % 2**63), client=client),
         memory_file=memory_file(folder / "ledger.sqlite", client),
         own=PersonalValues(folder=folder / client),
+        elsewhere=None,  # other processes hold the run's own examples, and keep what its clients keep
         examples_processed=0,
         training_seconds=0.0,
     )

@@ -113,4 +113,5 @@ def test_a_loss_that_rises_beside_an_accuracy_that_does_not_fall_is_explained(re
     assert caption([0.50, 0.52], [0.7, 0.75]) == plain  # within what a round differs by
     assert caption([0.5, 0.6], [0.75, 0.7]) == plain  # the model gets worse: nothing to explain away
     assert caption([0.5, 0.6], [None, None]) == plain
-    assert "rises from its lowest, 0.500, while accuracy does not fall" in caption([0.5, 0.6, 0.7], [0.7, 0.8, 0.7])
+    assert caption([None, float("nan")], [0.7, 0.8]) == plain
+    assert "rises from its lowest, 0.500, though accuracy is no lower" in caption([0.5, 0.6, 0.7], [0.7, 0.8, 0.7])

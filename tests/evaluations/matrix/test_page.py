@@ -88,3 +88,14 @@ def test_an_ordinary_terminal_shows_all_of_it(small: Matrix) -> None:
     assert "[0.80, 1.00]" in shown
     assert shown.count("plain") == 2  # what attacks get, and what it costs
     assert "…" not in shown
+
+
+def test_names_of_a_submission_are_no_markup(small: Matrix) -> None:
+    odd = "none [/b]"
+    rows = tuple(row.model_copy(update={"defence": odd}) for row in small.defences[:1])
+    cells = tuple(cell.model_copy(update={"defence": odd, "attack": "mia[/x]"}) for cell in small.cells)
+    console = Console(file=StringIO(), width=100)
+    console.print(screen(small.model_copy(update={"defences": rows, "cells": cells})))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown.count(odd) == 2
+    assert "mia[/x]" in shown

@@ -1,9 +1,12 @@
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from evaluations.recommend import make_wishes, recommend, require_found
+import dp
+from evaluations.recommend import make_wishes, recommend, require_found, screen
 from evaluations.recommend.answer import RecommendationAnswer
 from fedpeft_secure.config_file import load_config, parse_config
 from fedpeft_secure.errors import RunFailedError
@@ -226,3 +229,43 @@ def test_a_choice_among_several_is_said_to_favour_the_lucky(make_runs, tmp_path:
     assert found.status == "sure"
     assert "chosen among 2 by these very figures" in found.statement
     assert "chosen among 2" in visible((tmp_path / "out" / "report.html").read_text())
+
+
+def test_every_client_has_its_own_delta(make_runs, tmp_path: Path) -> None:
+    make_runs(3, (0.75,))
+    for delta, standing in ((1e-7, "broken"), (1e-4, "kept")):
+        base = parse_config({"privacy": {"epsilon": 8.0, "per_client": {"client-2": {"epsilon": 8.0, "delta": delta}}}})
+        (first,) = ask(tmp_path, base).candidates
+        assert {one.wish: one.standing for one in first.wishes}["guarantee"] == standing
+
+
+def test_who_asks_for_no_privacy_is_not_refused_what_has_some(make_runs, tmp_path: Path) -> None:
+    (run,) = make_runs(3, (0.75,))
+    text = (run / "result.json").read_text().replace('"delta":1e-05', '"delta":0.0001')
+    (run / "result.json").write_text(text)
+    (first,) = ask(tmp_path, parse_config({"privacy": {"epsilon": "inf"}}), min_accuracy=0.7).candidates
+    assert [one.standing for one in first.wishes if one.wish == "guarantee"] == []
+
+
+def test_a_ledger_that_the_search_has_used_up_is_said_to_be(make_runs, tmp_path: Path) -> None:
+    path = tmp_path / "hospital.sqlite"
+    make_runs(3, SURE, settings={"privacy.ledger": str(path), "privacy.accountant": "rdp"})
+    with dp.Ledger.open(path) as ledger:
+        ledger.charge(
+            client="client-1",
+            release=dp.ReleaseId(run="search", round=1),
+            event=dp.SampledGaussian(noise_multiplier=1.0, sample_rate=0.05, steps=400),
+            budget=dp.PrivacyBudget(epsilon=20.0, delta=1e-5),
+            contribution=b"noised",
+            accountant="rdp",
+        )
+    found = ask(tmp_path, min_accuracy=0.72)
+    assert found.status == "unsure"
+    assert f"{path}, on which it goes on, has no room for it" in found.statement
+
+
+def test_a_path_with_brackets_is_no_markup(make_runs, tmp_path: Path) -> None:
+    make_runs(3, SURE, settings={"privacy.ledger": str(tmp_path / "[red]x[/b].sqlite")})
+    console = Console(width=300, file=io.StringIO())
+    console.print(screen(ask(tmp_path, min_accuracy=0.72)))
+    assert "[red]x[/b].sqlite" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from evaluations.sweep.frontier import steps_along, undominated, utility_frontier
+from evaluations.sweep.frontier import lines_of, steps_along, undominated, utility_frontier
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ def test_epsilons_of_other_deltas_and_units_are_not_compared(make_sweep) -> None
     unit = points[2].model_copy(update={"values": {**points[2].values, "privacy.unit": "client"}})
     marked = utility_frontier([points[0], points[1], unit, points[3]])
     assert [point.frontier for point in marked] == [True] * 4
+    assert [len(line) for line in lines_of(marked)] == [3, 1]
     assert not any(unit.values in (step.start, step.end) for step in steps_along(marked))
 
 

@@ -79,6 +79,14 @@ def test_damaged_values_are_no_fresh_start(store: PersonalValues) -> None:
         store.before(2)
 
 
+def test_what_an_earlier_version_kept_is_no_fresh_start(store: PersonalValues) -> None:
+    store.keep((1, 0), values(1))
+    (file,) = store.folder.iterdir()
+    file.rename(store.folder / "round-000001.safetensors")
+    with pytest.raises(PolicyError, match=r"round-000001\.safetensors: an earlier version kept it; begin a new run"):
+        store.before(2)
+
+
 def test_other_files_in_the_folder_are_left_alone(store: PersonalValues) -> None:
     store.keep((1, 0), values(1))
     (store.folder / "note.txt").write_text("mine")

@@ -6,6 +6,8 @@ import pytest
 
 import dp
 import secagg
+from fedpeft_secure.aggregation.context import RoundContext
+from fedpeft_secure.clients.trainer import Trained
 from fedpeft_secure.data import LabelledTexts
 from fedpeft_secure.errors import RunFailedError
 from fedpeft_secure.plans import unpack_request
@@ -88,6 +90,25 @@ def test_nothing_of_the_run_changes(make_federation: MakeFederation) -> None:
     replay(federation, private=True)
     assert federation.ledger.clients() == ()
     assert not any(client.memory_file.exists() for client in federation.clients.values())
+
+
+def test_a_replay_trains_here_whoever_trains_the_runs_clients(make_federation: MakeFederation) -> None:
+    """Other processes hold the run's own examples: they would train on those, and keep values for the run."""
+    federation = make_federation({"aggregation.strategy": "fedsa"})
+    here = vectors(federation, replay(federation))
+
+    class Nobody:
+        def begin(self, client: str, request: bytes) -> None:
+            pytest.fail(f"{client} was sent elsewhere")
+
+        def train(self, client: str, context: RoundContext) -> Trained:
+            pytest.fail(f"{client} was trained elsewhere")
+
+    for client in federation.clients.values():
+        client.elsewhere = Nobody()
+    again = vectors(federation, replay(federation))
+    assert all(np.array_equal(here[name], again[name]) for name in here)
+    assert not any(client.own.folder.exists() for client in federation.clients.values())
 
 
 def test_the_same_name_repeats_and_another_draws_anew(make_federation: MakeFederation) -> None:
