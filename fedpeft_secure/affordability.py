@@ -1,7 +1,8 @@
 """How many rounds a client's ledger has room for, and who leaves when: public, because charges and cohorts are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import dp
 from fedpeft_secure.allocation import choose_cohort
@@ -43,6 +44,23 @@ def affordable_rounds(config: Config, budget: ClientBudget, history: tuple[dp.Pr
 def charged_events(ledger: dp.Ledger, client: str) -> tuple[dp.PrivacyEvent, ...]:
     """Everything that `client` was ever charged on the ledger."""
     return tuple(charge.event for charge in ledger.history(client))
+
+
+def rounds_on_ledger(config: Config, budgets: Iterable[ClientBudget]) -> dict[str, int]:
+    """The rounds that each client can afford on the ledger that the configuration names, as it is now.
+
+    Args:
+        config: the run's; a ledger of its own, or one that is not there yet, is empty.
+        budgets: the clients' plans.
+    """
+    path = Path(config.privacy.ledger).expanduser()
+    if config.privacy.ledger == "run" or not path.exists():
+        return {budget.client: affordable_rounds(config, budget, ()) for budget in budgets}
+    with dp.Ledger.read(path) as ledger:
+        return {
+            budget.client: affordable_rounds(config, budget, charged_events(ledger, budget.client))
+            for budget in budgets
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,14 +1,12 @@
 """What `fedpeft budget` shows: every client's plan, before any training."""
 
 import math
-from pathlib import Path
 
 from pydantic import BaseModel
 from rich import box
 from rich.table import Table
 
-import dp
-from fedpeft_secure.affordability import affordable_rounds, charged_events, foresee
+from fedpeft_secure.affordability import foresee, rounds_on_ledger
 from fedpeft_secure.aggregation.choose import choose_strategy
 from fedpeft_secure.budget_limits import limits, variance_shares
 from fedpeft_secure.budgets import ClientBudget, clip_norm_of, divisor, noise_kind, plan_budgets
@@ -62,7 +60,7 @@ def budget_rows(config: Config) -> list[BudgetRow]:
     check(config)
     dim = trained_values(config)
     budgets = plan_client_budgets(config, dim) if config.privacy.unit == "client" else plan_budgets(config)
-    rounds = _rounds(config, budgets)
+    rounds = rounds_on_ledger(config, budgets)
     sentences = limits(config, budgets, rounds=rounds, foresight=foresee(config, rounds))
     shares = variance_shares(config, budgets)
     return [
@@ -150,17 +148,6 @@ def _meanings(config: Config, common: str) -> tuple[str, ...]:
 def short(value: float) -> str:
     """A number for a table, three digits."""
     return "∞" if math.isinf(value) else f"{value:.3g}"
-
-
-def _rounds(config: Config, budgets: tuple[ClientBudget, ...]) -> dict[str, int]:
-    path = Path(config.privacy.ledger).expanduser()
-    if config.privacy.ledger == "run" or not path.exists():
-        return {budget.client: affordable_rounds(config, budget, ()) for budget in budgets}
-    with dp.Ledger.read(path) as ledger:
-        return {
-            budget.client: affordable_rounds(config, budget, charged_events(ledger, budget.client))
-            for budget in budgets
-        }
 
 
 def _row(

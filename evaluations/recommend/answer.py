@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluations.leaks import Leak
-from evaluations.recommend.choose import Judged, Recommendation, has_room
+from evaluations.recommend.choose import Judged, Recommendation
 from evaluations.spread import Spread
 from fedpeft_secure.config import Config
 from fedpeft_secure.errors import RunFailedError
@@ -71,60 +71,56 @@ class RecommendationAnswer(Record):
         return self.model_dump_json(by_alias=True, indent=2)
 
 
-def answer(found: Recommendation, budgets: dict[str, float], config: Config | None) -> RecommendationAnswer:
+def answer(found: Recommendation, config: Config | None, *, room: bool) -> RecommendationAnswer:
     """What is said of a recommendation.
 
     Args:
         found: the choice.
-        budgets: every client's ε in what is recommended; empty where nothing is.
         config: what is recommended; None where nothing is.
+        room: whether its ledger has room for it.
     """
-    full = "" if config is None or has_room(config) else config.privacy.ledger
     return RecommendationAnswer(
-        status="none" if found.chosen is None else "sure" if found.sure and not full else "unsure",
-        statement=_unaffordable(found, full) if full else statement(found, config),
+        status="none" if found.chosen is None else "sure" if found.sure and room else "unsure",
+        statement=_nothing(found) if config is None else _statement(found, config.privacy.ledger, room=room),
         binding=found.binding,
         candidates=tuple(map(_candidate, found.judged)),
-        budgets=budgets,
+        budgets={} if config is None else {name: config.epsilon_of(name) for name in config.client_names},
     )
 
 
-def _unaffordable(found: Recommendation, ledger: str) -> str:
-    """What is said where the search has spent what the run would need."""
-    title = "" if found.chosen is None else found.chosen.candidate.title
+def _nothing(found: Recommendation) -> str:
+    nearest = found.judged[0]
     return (
-        f"NOT SURE: {title} is the best that was found, but {ledger}, on which it goes on, has no room for it: what "
-        "was charged there counts. Raise the budgets by as much, or let the evidence come from a simulation."
+        f"Nothing that was trained keeps all that is asked for. What binds: {', '.join(found.binding)}. "
+        f"Nearest: {nearest.candidate.title} ({_still_open(nearest)})."
     )
 
 
-def statement(found: Recommendation, config: Config | None) -> str:
-    """The outcome in plain words."""
-    if found.chosen is None:
-        nearest = found.judged[0]
-        missed = "; ".join(_figures(one.wish, one.client, one.words) for one in nearest.open_verdicts[:3])
+def _statement(found: Recommendation, ledger: str, *, room: bool) -> str:
+    """The outcome in plain words, where there is one."""
+    chosen = found.judged[0]
+    title = chosen.candidate.title
+    if not room:
         return (
-            f"Nothing that was trained keeps all that is asked for. What binds: {', '.join(found.binding)}. "
-            f"Nearest: {nearest.candidate.title} ({missed})."
+            f"NOT SURE: {title} is the best that was found, but {ledger}, on which it goes on, has no room for it: "
+            "what was charged there counts. Raise the budgets by as much, or let the evidence come from a simulation."
         )
-    title = found.chosen.candidate.title
-    ledger = "run" if config is None else config.privacy.ledger
-    charged = "" if ledger == "run" else f" It goes on with {ledger}: what was charged there counts."
-    if found.sure:
-        lucky = (
-            ""
-            if len(found.judged) == 1
-            else (
-                f" It was chosen among {len(found.judged)} by these very figures, which favours the lucky: train it at "
-                "fresh seeds before relying on it."
-            )
+    said = f"{title}: every wish is kept, by the whole interval where there is one."
+    if not found.sure:
+        said = (
+            f"NOT SURE: {title} keeps every wish by its mean, but not by its interval: {_still_open(chosen)}. Add "
+            "seeds before relying on it."
         )
-        return f"{title}: every wish is kept, by the whole interval where there is one.{lucky}{charged}"
-    unsure = "; ".join(_figures(one.wish, one.client, one.words) for one in found.chosen.open_verdicts[:3])
-    return (
-        f"NOT SURE: {title} keeps every wish by its mean, but not by its interval: {unsure}. Add seeds before relying "
-        f"on it.{charged}"
-    )
+    elif len(found.judged) > 1:
+        said += (
+            f" It was chosen among {len(found.judged)} by these very figures, which favours the lucky: train it at "
+            "fresh seeds before relying on it."
+        )
+    return said if ledger == "run" else f"{said} It goes on with {ledger}: what was charged there counts."
+
+
+def _still_open(judged: Judged) -> str:
+    return "; ".join(_figures(one.wish, one.client, one.words) for one in judged.open_verdicts[:3])
 
 
 def screen(found: RecommendationAnswer) -> Table:

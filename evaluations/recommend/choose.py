@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import dp
 from evaluations.recommend.evidence import Candidate
 from evaluations.recommend.verdicts import Kept, Verdict, overall, verdicts
 from evaluations.recommend.wishes import Wishes
 from evaluations.sweep.grid import absolute_ledger
-from fedpeft_secure.affordability import affordable_rounds, charged_events
-from fedpeft_secure.budgets import plan_budgets, planned_rounds
 from fedpeft_secure.config import Config
 from fedpeft_secure.config_file import assigned, parse_config
 from fedpeft_secure.preflight import check
@@ -88,19 +84,6 @@ def recommended_config(chosen: Judged, base: Config | None) -> Config:
     made = parse_config(tables)
     check(made)
     return made
-
-
-def has_room(config: Config) -> bool:
-    """Whether its ledger, where that is there already, leaves every client room for all its rounds."""
-    path = Path(config.privacy.ledger).expanduser()
-    if config.privacy.ledger == "run" or not path.exists():
-        return True
-    with dp.Ledger.read(path) as ledger:
-        return all(
-            affordable_rounds(config, budget, charged_events(ledger, budget.client))
-            >= planned_rounds(config, budget.client)
-            for budget in plan_budgets(config)
-        )
 
 
 def _order(judged: Judged) -> tuple[int, int, float, float, float]:

@@ -8,6 +8,8 @@ from evaluations.recommend.choose import choose, recommended_config
 from evaluations.recommend.evidence import read_candidates
 from evaluations.recommend.page import write_recommendation_page
 from evaluations.recommend.wishes import Wishes
+from fedpeft_secure.affordability import rounds_on_ledger
+from fedpeft_secure.budgets import plan_budgets, planned_rounds
 from fedpeft_secure.config import Config
 from fedpeft_secure.config_file import dump_config
 from fedpeft_secure.errors import RunDirectoryError
@@ -30,8 +32,7 @@ def recommend(base: Config | None, *, wishes: Wishes, evidence: Sequence[Path], 
     """
     found = choose(read_candidates(evidence, base), wishes)
     config = None if found.chosen is None else recommended_config(found.chosen, base)
-    budgets = {} if config is None else {name: config.epsilon_of(name) for name in config.client_names}
-    said = answer(found, budgets, config)
+    said = answer(found, config, room=config is None or _has_room(config))
     text = "" if config is None else dump_config(config)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -45,3 +46,11 @@ def recommend(base: Config | None, *, wishes: Wishes, evidence: Sequence[Path], 
         raise RunDirectoryError(f"--out {out}: {error.strerror}; give a directory that can be written") from None
     write_recommendation_page(out, said, text)
     return said
+
+
+def _has_room(config: Config) -> bool:
+    """Whether its ledger leaves every client room for all its rounds."""
+    if config.privacy.ledger == "run":
+        return True
+    left = rounds_on_ledger(config, plan_budgets(config))
+    return all(rounds >= planned_rounds(config, client) for client, rounds in left.items())

@@ -21,25 +21,16 @@ def undominated(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
 
 def utility_frontier(points: Sequence[Point]) -> list[Point]:
     """The points by ε, those on the frontier of mean accuracy against ε marked: one for each δ and privacy unit."""
-    groups: dict[tuple[float, object], list[Point]] = {}
-    for point in points:
-        groups.setdefault(guarantee_of(point), []).append(point)
     marked = []
-    for group in groups.values():
+    for group in _by_guarantee(points):
         marks = undominated([point.epsilon for point in group], [point.accuracy.mean for point in group])
         marked += [point.model_copy(update={"frontier": mark}) for point, mark in zip(group, marks, strict=True)]
     return sorted(marked, key=lambda point: point.epsilon)
 
 
-def guarantee_of(point: Point) -> tuple[float, object]:
-    """δ, and the privacy unit where the sweep has several: ε of different ones cannot be compared."""
-    return point.delta, point.values.get("privacy.unit")
-
-
 def lines_of(points: Sequence[Point]) -> list[list[Point]]:
     """The points on the frontier of each guarantee, as they come."""
-    front = [point for point in points if point.frontier]
-    return [[point for point in front if guarantee_of(point) == one] for one in dict.fromkeys(map(guarantee_of, front))]
+    return _by_guarantee([point for point in points if point.frontier])
 
 
 def leak_frontiers(points: Sequence[Point]) -> list[Point]:
@@ -72,3 +63,11 @@ def steps_along(frontier: Sequence[Point]) -> tuple[Step, ...]:
         conclusive = difference is not None and difference.low is not None and difference.low > 0
         steps.append(Step(start=start.values, end=end.values, difference=difference, conclusive=conclusive))
     return tuple(steps)
+
+
+def _by_guarantee(points: Sequence[Point]) -> list[list[Point]]:
+    """The points of each δ, and privacy unit where the sweep has several: ε of others cannot be compared."""
+    groups: dict[tuple[float, object], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point.delta, point.values.get("privacy.unit")), []).append(point)
+    return list(groups.values())

@@ -9,7 +9,7 @@ import numpy as np
 
 import dp
 import secagg
-from fedpeft_secure.accounts import Account
+from fedpeft_secure.accounts import Account, release_of
 from fedpeft_secure.adapters import AdapterState
 from fedpeft_secure.aggregation.context import RoundContext
 from fedpeft_secure.aggregation.round_strategy import RoundStrategy
@@ -18,7 +18,7 @@ from fedpeft_secure.client_noise import encode_update
 from fedpeft_secure.clients.backbone import Backbone
 from fedpeft_secure.clients.batches import Examples
 from fedpeft_secure.clients.memory import load_memory, save_memory
-from fedpeft_secure.clients.personal import Attempt, PersonalValues
+from fedpeft_secure.clients.personal import PersonalValues
 from fedpeft_secure.clients.policy import ClientPolicy
 from fedpeft_secure.clients.randomness import Randomness, SeededRandomness
 from fedpeft_secure.clients.trainer import Elsewhere, Trainer
@@ -171,13 +171,8 @@ class Client:
 
     def forget_uncharged(self, plan: RoundPlan) -> None:
         """Drops what it kept of attempts that were never charged, but for the plan's own, which may be at work."""
-        account, now = self.account, (plan.round, plan.attempt)
-
-        def uncharged(attempt: Attempt) -> bool:
-            other = plan.model_copy(update={"round": attempt[0], "attempt": attempt[1]})
-            return attempt != now and account.stored(other) is None
-
-        self.own.forget(uncharged)
+        charged = {charge.release for charge in self.ledger.history(self.name)} | {release_of(plan)}
+        self.own.keep_only({(one.round, one.attempt) for one in charged if one.run == plan.run})
 
     def open_next_session(self, request: bytes) -> secagg.ClientSession:
         """Answers the request for another sum of the round that this client has just answered.

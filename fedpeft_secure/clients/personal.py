@@ -1,7 +1,7 @@
 """What a client keeps for itself from round to round: personal factors or heads, control variates. Never sent."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class PersonalValues:
 
     Guarantee: a round always starts from what an earlier round left, never from an interrupted or failed attempt at
         the same one, so that an attempt can be repeated to the bit.
-    Assumes: `forget` is called before a release is made, so that nothing uncharged feeds it.
+    Assumes: `keep_only` is called before a release is made, so that nothing uncharged feeds it.
     Does not cover: DP. The values are as private as the examples, unless they derive from noised gradients only; they
         are not encrypted.
 
@@ -69,10 +69,10 @@ class PersonalValues:
             if old[0] in earlier[: -(KEPT_ROUNDS - 1)]:
                 self._path(old).unlink()
 
-    def forget(self, uncharged: Callable[[Attempt], bool]) -> None:
-        """Deletes what attempts left whose charge never came: the next release would depend on what was not paid."""
+    def keep_only(self, charged: Set[Attempt]) -> None:
+        """Deletes what other attempts left: the next release would depend on what was not paid."""
         for attempt in self._attempts():
-            if uncharged(attempt):
+            if attempt not in charged:
                 self._path(attempt).unlink()
 
     def _attempts(self) -> list[Attempt]:
